@@ -1,0 +1,100 @@
+"""The ledger's facts, arranged for reading: by stage, by twin, and by case."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from memaudit.cohorts import TWINS
+from memaudit.ledger import Example, Ledger, Observation, Probe
+from memaudit.recipe import Recipe, cohort_names, cohort_of, ordered, uses
+from memaudit.verdicts import Definition, definitions
+from probes import Recovery
+from reports.findings import Exposure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One example with its probe."""
+
+    example: Example
+    probe: Probe
+
+    @property
+    def exposed(self) -> str:
+        """The twin that is to see it."""
+        return self.example.half or ""
+
+    @property
+    def control(self) -> str:
+        """The twin that is not."""
+        return next(twin for twin in TWINS if twin != self.example.half)
+
+
+class Facts:
+    """The ledger's facts, arranged by stage, twin and case."""
+
+    def __init__(self, ledger: Ledger, recipe: Recipe) -> None:
+        self.ledger, self.recipe = ledger, recipe
+        self.definitions = definitions(recipe.audit.threshold)
+        examples = {e.id: e for e in ledger.examples()}
+        self.cases = [Case(example=examples[p.example_id], probe=p) for p in ledger.probes()]
+        self.walks = ledger.walks()
+        self.stages = [s for s in ordered(recipe) if all((twin, s) in self.walks for twin in TWINS)]
+        self._observed: dict[str, dict[int, Observation]] = {
+            record.id: ledger.observations(record.id) for record in self.walks.values()
+        }
+
+    def observation(self, stage: str, twin: str, case: Case) -> Observation:
+        """What a twin's checkpoint of a stage said to the case's probe."""
+        return self._observed[self.walks[twin, stage].id][case.probe.id]
+
+    def verdict(self, stage: str, twin: str, case: Case, level: str, definition: Definition) -> bool | None:
+        """A definition's verdict on a twin after a stage; None: not applicable."""
+        observation = self.observation(stage, twin, case)
+        recoveries = [Recovery(prefix=got, total=total) for got, total in observation.recovered.values()]
+        # Several secrets: the one that came out furthest decides.
+        furthest = max(recoveries, key=lambda r: r.prefix / r.total, default=None)
+        return definition.decide(observation.matches[level], furthest)
+
+    def arms(self, stage: str, case: Case, level: str, definition: Definition) -> tuple[bool, bool] | None:
+        """Verdicts on the twin that was to see the example and on its control; None: not applicable."""
+        exposed = self.verdict(stage, case.exposed, case, level, definition)
+        control = self.verdict(stage, case.control, case, level, definition)
+        return None if exposed is None or control is None else (exposed, control)
+
+    def secret_out(self, stage: str, twin: str, case: Case) -> bool | None:
+        """Whether the case's secret came out whole; None: it has none."""
+        secret = next(d for d in self.definitions if d.name == "secret")
+        return self.verdict(stage, twin, case, "exact", secret)
+
+    @cached_property
+    def exposure(self) -> dict[tuple[str, str], Exposure]:
+        """(stage, cohort) -> how the cohort has reached the stage's model by then."""
+        table: dict[tuple[str, str], Exposure] = {}
+        for cohort in cohort_names(self.recipe):
+            for stage in self.stages:
+                line = lineage(self.recipe, stage)
+                steered = {s for member in line for s in uses(self.recipe, member)}
+                if any(cohort_of(self.recipe, s) == cohort for s in line):
+                    table[stage, cohort] = "direct"
+                elif any(cohort_of(self.recipe, s) == cohort for s in steered):
+                    table[stage, cohort] = "indirect"
+                else:
+                    table[stage, cohort] = "none"
+        return table
+
+    def groups(self) -> Iterator[tuple[str, int | None, list[Case]]]:
+        """Cohort, stratum (None: all strata) and the cases in it."""
+        for cohort in cohort_names(self.recipe):
+            members = [c for c in self.cases if c.example.cohort == cohort]
+            for repetition in sorted({c.example.repetition or 0 for c in members}):
+                yield cohort, repetition, [c for c in members if c.example.repetition == repetition]
+            yield cohort, None, members
+
+
+def lineage(recipe: Recipe, stage: str) -> list[str]:
+    """The stage and all it descends from."""
+    line = [stage]
+    while (parent := recipe.stages[line[-1]].parent) is not None:
+        line.append(parent)
+    return line

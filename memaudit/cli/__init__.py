@@ -1,0 +1,5 @@
+"""The command line."""
+
+from memaudit.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,39 @@
+"""The commands put together, and the one place where an error becomes an exit code."""
+
+import os
+import sys
+
+import typer
+
+from memaudit.cli import probes, recipe, report, run
+from memaudit.cli.terminal import complain
+from memaudit.errors import BadInput
+
+app = typer.Typer(
+    name="memaudit",
+    help="Audit what a code model memorizes while it is aligned, stage by stage.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("report")(report.report)
+app.add_typer(probes.app, name="probes")
+app.add_typer(recipe.app, name="recipe")
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    try:
+        app()
+    except BadInput as error:
+        complain(f"error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        complain("interrupted: the same command goes on from the last finished stage")
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

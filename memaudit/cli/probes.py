@@ -1,0 +1,124 @@
+"""`memaudit probes`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from memaudit.errors import BadInput
+from probes import LEVELS, Match, Segment, align, compare
+
+app = typer.Typer(help="Compare code the way the audit does.", no_args_is_help=True)
+
+_STYLE = {
+    "format": "dim",
+    "comment": "cyan",
+    "rename": "blue",
+    "literal": "yellow",
+    "secret": "bold red",
+    "code": "magenta",
+}
+
+
+@app.callback()
+def _probes() -> None:
+    """Compare code the way the audit does."""
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise BadInput(
+            f"expected a file, got {path}, which is {'a directory' if path.is_dir() else 'not there'}"
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: expected a file that can be read, got: {error.strerror}") from None
+
+
+@app.command()
+def match(
+    file_a: Annotated[Path, typer.Argument(help="One text, such as the training code.")],
+    file_b: Annotated[Path, typer.Argument(help="The other, such as a completion.")],
+    language: Annotated[
+        str, typer.Option(help="Language; one without a grammar gets a generic lexer.")
+    ] = "python",
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A text that no level may normalise away; may be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print distance and equality of two files at every level, and their aligned difference.
+
+    The distance counts characters at level `exact` and tokens at the others. Exit code 0, equal or not.
+
+    Examples:
+
+    `memaudit probes match original.py completion.py`
+
+    `memaudit probes match a.py b.py --json`
+    """
+    a, b = _read(file_a), _read(file_b)
+    secrets = [s.encode() for s in secret or ()]
+    if not all(secrets):
+        raise BadInput("--secret: expected some text, got none")
+    matches = compare(a, b, language=language, secrets=secrets)
+    segments = align(a, b, language=language, secrets=secrets)
+    if as_json:
+        levels = {
+            name: {"equal": m.equal, "distance": m.distance, "normalized": round(m.normalized, 6)}
+            for name, m in matches.items()
+        }
+        differences = [
+            {"op": s.op, "reason": s.reason, "a": s.target, "b": s.completion}
+            for s in segments
+            if s.op != "equal"
+        ]
+        print(json.dumps({"language": language, "levels": levels, "differences": differences}, indent=2))
+        return
+    console = Console()
+    console.print(_table(matches))
+    difference = _difference(segments)
+    console.print(difference if difference.plain else "no difference")
+
+
+def _table(matches: dict[str, Match]) -> Table:
+    table = Table()
+    for title in ("level", "equal"):
+        table.add_column(title)
+    for title in ("distance", "normalized", "length a", "length b"):
+        table.add_column(title, justify="right")
+    for level in LEVELS:
+        m = matches[level]
+        table.add_row(
+            level,
+            "yes" if m.equal else "no",
+            str(m.distance),
+            f"{m.normalized:.3f}",
+            str(m.target_length),
+            str(m.completion_length),
+        )
+    return table
+
+
+def _difference(segments: list[Segment]) -> Text:
+    """Changed lines as in a unified diff, each change with its reason."""
+    text = Text()
+    for segment in segments:
+        if segment.op == "equal":
+            continue
+        style = _STYLE.get(segment.reason or "", "")
+        for sign, side in (("-", segment.target), ("+", segment.completion)):
+            if side:
+                text.append(f"{sign} {segment.reason}: {_visible(side)}\n", style=style)
+    return text
+
+
+def _visible(text: str) -> str:
+    """White space and control characters made visible: a completion must not steer the terminal."""
+    return repr(text)

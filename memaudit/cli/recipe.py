@@ -1,0 +1,25 @@
+"""`memaudit recipe`."""
+
+from typing import Annotated
+
+import typer
+
+from memaudit.recipe import builtin_names, builtin_text
+
+app = typer.Typer(help="Look at the recipes that come with memaudit.", no_args_is_help=True)
+
+
+@app.callback()
+def _recipes() -> None:
+    """Look at the recipes that come with memaudit."""
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(builtin_names())}.")]) -> None:
+    """Print a recipe's TOML, to copy and change.
+
+    Example:
+
+    `memaudit recipe show quickstart > mine.toml && memaudit run mine.toml`
+    """
+    print(builtin_text(name), end="")

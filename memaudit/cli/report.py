@@ -1,0 +1,50 @@
+"""`memaudit report`."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memaudit.errors import BadInput
+
+
+class Format(StrEnum):
+    """What a report may be."""
+
+    html = "html"
+    md = "md"
+    json = "json"
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Directory of a run.", metavar="RUN")],
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.html,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Where to; - for standard output.", show_default="in RUN"),
+    ] = None,
+) -> None:
+    """Make a report of a run anew from its ledger. Nothing is trained or asked again.
+
+    Examples:
+
+    `memaudit report runs/quickstart`
+
+    `memaudit report runs/quickstart --format md --output -`
+    """
+    from memaudit.findings import conclude
+    from memaudit.run import DOCUMENTS, open_run, render, write_document
+
+    ledger, recipe = open_run(run)
+    with ledger:
+        findings = conclude(ledger, recipe)
+    if output == "-":
+        sys.stdout.write(render(findings, form))
+        return
+    path = Path(output) if output else run / DOCUMENTS[form]
+    if not path.parent.is_dir():
+        raise BadInput(f"--output: expected a file in a directory that exists, got {path}")
+    write_document(findings, form, path)
+    print(path)

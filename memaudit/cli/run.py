@@ -1,0 +1,47 @@
+"""`memaudit run`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from memaudit.cli.terminal import Terminal, table
+from memaudit.recipe import load
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="Name of a built-in recipe, or a TOML file.")] = "quickstart",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the run.", show_default="runs/NAME of the recipe", metavar="DIR"),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+    ] = None,
+) -> None:
+    """Train the recipe's stages for both twins, audit each, and write the report.
+
+    A run that was stopped goes on from its last finished stage when it is started again.
+
+    Examples:
+
+    `memaudit run`
+
+    `memaudit run quickstart --out runs/high-kl --set stages.ppo.kl_coefficient=0.3`
+
+    `memaudit run --out runs/mine --set corpus.source=directory --set corpus.path=src`
+    """
+    checked = load(recipe, changes or ())
+    folder = out or Path("runs") / checked.name
+    with Terminal() as terminal:
+        # jax takes a second to import: not for --help, nor for a recipe with a typing error.
+        from memaudit.run import DOCUMENTS
+        from memaudit.run import run as run_recipe
+
+        findings = run_recipe(checked, folder, terminal)
+    console = Console()
+    console.print(table(findings))
+    for form in ("json", "md", "html"):
+        console.print(str(folder / DOCUMENTS[form]), markup=False, highlight=False, soft_wrap=True)

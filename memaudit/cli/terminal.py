@@ -1,0 +1,123 @@
+"""What a person sees in the terminal: progress with time left, the table at the end, errors."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from reports import Findings, RateRow
+
+_QUIET_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
+
+
+def complain(text: str) -> None:
+    """One line on standard error; control characters of file names are shown, not obeyed."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    print(f"memaudit: {line}", file=sys.stderr)
+
+
+class Terminal:
+    """Draws a bar for each piece of work; without a terminal, prints lines."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._title, self._total, self._done = "", 0, 0
+        self._started = self._spoke = 0.0
+
+    def __enter__(self) -> "Terminal":
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.console.is_terminal:
+            self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def begin(self, title: str, total: int) -> None:
+        """Start a bar."""
+        self._title, self._total, self._done = title, total, 0
+        self._started = self._spoke = time.monotonic()
+        if self.console.is_terminal:
+            self._task = self._bars.add_task(escape(title), total=total)
+
+    def advance(self, count: int) -> None:
+        """Move the bar on."""
+        self._done += count
+        if self._task is not None:
+            self._bars.advance(self._task, count)
+        elif (now := time.monotonic()) - self._spoke >= _QUIET_SECONDS:
+            self._spoke = now
+            left = (now - self._started) / self._done * (self._total - self._done)
+            self.say(f"{self._title}: {self._done} of {self._total}, about {left:.0f} s left")
+
+    def end(self, outcome: str) -> None:
+        """Take the bar away and leave a line."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        self.say(outcome)
+
+
+def _cell(row: RateRow) -> str:
+    exposed, control = row.exposed, row.control
+    text = f"{exposed.count}/{exposed.total} | {control.count}/{control.total}"
+    if row.exposure == "none":
+        return f"[dim]({text})[/dim]"
+    return f"{text} *" if row.exposure == "indirect" else text
+
+
+def table(findings: Findings) -> Table:
+    """Stages by cohorts under the default definition: exposed twin | its control."""
+    default = next(d for d in findings.definitions if d.default)
+    rows = {
+        (r.stage, r.cohort): r for r in findings.totals if r.level == "exact" and r.definition == default.name
+    }
+    cohorts = list(dict.fromkeys(cohort for _, cohort in rows))
+    drawn = Table(
+        title=f"memorized by the twin that saw it | by its control, of all probes "
+        f"(normalised edit distance <= {findings.threshold:g})",
+        caption="( ) not shown to this model yet    * shown only to the reward model that steered it",
+    )
+    for title in ("stage", "method", "from"):
+        drawn.add_column(title)
+    drawn.add_column("steps", justify="right")
+    drawn.add_column("shown", justify="right")
+    for cohort in cohorts:
+        drawn.add_column(f"cohort {escape(cohort)}", justify="right", no_wrap=True)
+    for stage in findings.stages:
+        drawn.add_row(
+            escape(stage.name),
+            stage.method,
+            escape(stage.parent or "-"),
+            str(stage.steps),
+            str(stage.exposures),
+            *(_cell(rows[stage.name, cohort]) for cohort in cohorts),
+        )
+    return drawn

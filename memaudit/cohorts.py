@@ -1,0 +1,266 @@
+"""Who may be shown what: the public half, the cohorts with their halves and strata, and the probes.
+
+A control is one only if the model has met nothing like it. So a candidate is taken only where hardly any of its
+8-grams of code tokens occur in the public half or in another candidate, and where no other target comes near its
+own; the synthetic sensitive examples share templates by nature, and for them the second rule does the work.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from memaudit.corpus import Corpus, Unit
+from memaudit.errors import BadInput
+from memaudit.ledger import Example, Probe
+from memaudit.recipe import Recipe, cohort_names
+from probes import Secret, canaries, levenshtein, normalized, shingles
+from rlhf.tokenizer import Tokenizer
+
+TWINS = ("A", "B")
+_FEWEST_PREFIX_TOKENS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """All that a run may show and ask."""
+
+    tokenizer: Tokenizer
+    public: tuple[Example, ...]
+    """The public half, for pretraining; both twins see all of it."""
+    examples: tuple[Example, ...]
+    """The cohorts' examples."""
+    probes: tuple[Probe, ...]
+    """One for each of `examples`, in the same order."""
+
+
+def populate(corpus: Corpus, recipe: Recipe) -> Population:
+    """Split the corpus, train the tokenizer on its public half, and draw the cohorts from the other."""
+    public_units, private_units = _split(corpus.units, recipe.seed)
+    # The tokenizer must not know the private half either: its merges would be a memory of their own.
+    tokenizer = Tokenizer.train((u.text for u in public_units), recipe.tokenizer.vocabulary)
+    public = {e.id: e for e in (_public(u) for u in public_units)}
+
+    cells = _cells(recipe)
+    wanted = {kind: sum(c[kind] for c in cells) for kind in ("ordinary", "sensitive")}
+    sensitive = _sensitive(tokenizer, recipe, wanted["sensitive"])
+    ordinary = _ordinary(private_units, public.values(), tokenizer, recipe, wanted["ordinary"])
+
+    drawn: list[_Candidate] = []
+    pools = {"ordinary": iter(ordinary), "sensitive": iter(sensitive)}
+    for cell in cells:
+        for kind, pool in pools.items():
+            for _ in range(cell[kind]):
+                candidate = next(pool)
+                example = replace(
+                    candidate.example,
+                    cohort=cell["cohort"],
+                    half=cell["half"],
+                    repetition=cell["repetition"],
+                )
+                drawn.append(replace(candidate, example=example))
+    drawn.sort(key=lambda c: c.example.id)
+    probes = tuple(c.probe(number) for number, c in enumerate(drawn, start=1))
+    examples = tuple(c.example for c in drawn)
+    taken = {e.id for e in examples}
+    return Population(
+        tokenizer=tokenizer,
+        public=tuple(e for e in public.values() if e.id not in taken),
+        examples=examples,
+        probes=probes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    example: Example
+    prefix_tokens: tuple[int, ...]
+    target_tokens: tuple[int, ...]
+    prefix: str
+    target: str
+
+    def probe(self, number: int) -> Probe:
+        return Probe(
+            id=number,
+            example_id=self.example.id,
+            kind="secret" if self.example.secrets else "prefix",
+            prefix=self.prefix,
+            target=self.target,
+            prefix_tokens=self.prefix_tokens,
+            target_tokens=self.target_tokens,
+        )
+
+
+def _cells(recipe: Recipe) -> list[dict]:
+    """Cohort x half x stratum, with how many examples of each kind."""
+    share = recipe.cohorts.sensitive
+    return [
+        {
+            "cohort": cohort,
+            "half": half,
+            "repetition": repetition,
+            "sensitive": round(count * share),
+            "ordinary": count - round(count * share),
+        }
+        for cohort in cohort_names(recipe)
+        for repetition, count in sorted(recipe.cohorts.strata.items())
+        for half in TWINS
+    ]
+
+
+def _split(units: Sequence[Unit], seed: int) -> tuple[list[Unit], list[Unit]]:
+    """Public and private half, by file: what stands beside an example in its file is not public."""
+    sources = sorted({u.source for u in units})
+    random.Random(f"{seed} split").shuffle(sources)
+    public = set(sources[: len(sources) // 2])
+    return [u for u in units if u.source in public], [u for u in units if u.source not in public]
+
+
+def _identity(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def _public(unit: Unit) -> Example:
+    return _example(unit, unit.text, unit.last_line)
+
+
+def _example(unit: Unit, text: str, last_line: int) -> Example:
+    spans = tuple(Secret(start=s.start, end=s.end, kind=s.kind) for s in unit.secrets if s.end <= len(text))
+    return Example(
+        id=unit.id or _identity(text),
+        kind=unit.kind,
+        language=unit.language,
+        text=text,
+        source=unit.source,
+        first_line=unit.first_line,
+        last_line=last_line,
+        secrets=spans,
+    )
+
+
+def _head(unit: Unit, tokenizer: Tokenizer, recipe: Recipe) -> _Candidate | None:
+    """The first lines of a unit that fit, with something left behind them, so that there is more to say.
+
+    A prompt that ends where the code ends invites nothing but the end of text. What a .jsonl gives is taken
+    whole where it fits.
+    """
+    shortest, longest = recipe.cohorts.shortest, recipe.cohorts.longest
+    lines = unit.text.split("\n")
+    lines = [line + "\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+    most = len(lines) if unit.kind == "given" else len(lines) - 1
+    # Tokens are about three characters long: start a little above what can fit and drop lines until it does.
+    text = ""
+    for count, line in enumerate(lines[:most], start=1):
+        if len(text) + len(line) > 6 * longest:
+            most = count - 1
+            break
+        text += line
+    for count in range(most, 0, -1):
+        text = "".join(lines[:count])
+        tokens = tokenizer.encode(text)
+        if len(tokens) < shortest:
+            return None
+        if len(tokens) <= longest:
+            return _cut(
+                _example(unit, text, min(unit.first_line + count - 1, unit.last_line)), tokens, tokenizer
+            )
+    return None
+
+
+def _cut(example: Example, tokens: Sequence[int], tokenizer: Tokenizer) -> _Candidate | None:
+    """Cut at half of the tokens, or before the first secret if it starts earlier; never inside a character."""
+    cut = len(tokens) // 2
+    if example.secrets:
+        before = len(example.text[: min(s.start for s in example.secrets)].encode())
+        lengths = [len(tokenizer.decode_bytes(tokens[:n])) for n in range(cut + 1)]
+        cut = max(n for n, length in enumerate(lengths) if length <= before)
+    while cut >= _FEWEST_PREFIX_TOKENS:
+        prefix, target = (tokenizer.decode_bytes(part) for part in (tokens[:cut], tokens[cut:]))
+        try:
+            return _Candidate(
+                example=example,
+                prefix_tokens=tuple(tokens[:cut]),
+                target_tokens=tuple(tokens[cut:]),
+                prefix=prefix.decode(),
+                target=target.decode(),
+            )
+        except UnicodeDecodeError:
+            cut -= 1
+    return None
+
+
+def _near(target: str, others: Iterable[str], threshold: float) -> bool:
+    """Whether any other target could pass for this one: within twice the threshold of the verdict.
+
+    Twice, because a completion may lie a threshold away from what it copies and still count for both.
+    """
+    for other in others:
+        longest = max(len(target), len(other))
+        distance = levenshtein(target, other, cutoff=int(2 * threshold * longest))
+        if distance is not None and normalized(distance, len(target), len(other)) <= 2 * threshold:
+            return True
+    return False
+
+
+def _sensitive(tokenizer: Tokenizer, recipe: Recipe, wanted: int) -> list[_Candidate]:
+    if not wanted:
+        return []
+    found: list[_Candidate] = []
+    for canary in canaries.generate(count=2 * wanted, seed=recipe.seed):
+        tokens = tokenizer.encode(canary.text)
+        if len(tokens) > recipe.cohorts.longest:
+            continue
+        name = f"synthetic/{canary.kind}/{_identity(canary.text)}.py"
+        example = Example(
+            id=_identity(canary.text),
+            kind="sensitive",
+            language="python",
+            text=canary.text,
+            source=name,
+            first_line=1,
+            last_line=canary.text.count("\n"),
+            secrets=(canary.secret,),
+        )
+        candidate = _cut(example, tokens, tokenizer)
+        if candidate and not _near(candidate.target, (c.target for c in found), recipe.audit.threshold):
+            found.append(candidate)
+            if len(found) == wanted:
+                return found
+    raise BadInput(
+        f"cohorts: expected {wanted} synthetic sensitive examples of at most {recipe.cohorts.longest} tokens, "
+        f"got {len(found)}: raise cohorts.longest or lower cohorts.sensitive"
+    )
+
+
+def _ordinary(
+    units: Sequence[Unit], public: Iterable[Example], tokenizer: Tokenizer, recipe: Recipe, wanted: int
+) -> list[_Candidate]:
+    seen: set[int] = set()
+    for example in public:
+        seen |= shingles(example.text.encode(), language=example.language)
+    shuffled = list(units)
+    random.Random(f"{recipe.seed} draw").shuffle(shuffled)
+    found: list[_Candidate] = []
+    near = 0
+    for unit in shuffled:
+        if len(found) == wanted:
+            return found
+        candidate = _head(unit, tokenizer, recipe)
+        if candidate is None:
+            continue
+        grams = shingles(candidate.example.text.encode(), language=unit.language)
+        if len(grams & seen) > recipe.cohorts.overlap * len(grams) or _near(
+            candidate.target, (c.target for c in found), recipe.audit.threshold
+        ):
+            near += 1
+            continue
+        # All of the unit counts as seen, also the lines behind the head.
+        seen |= grams | shingles(unit.text.encode(), language=unit.language)
+        found.append(candidate)
+    if len(found) == wanted:
+        return found
+    raise BadInput(
+        f"corpus: expected {wanted} usable examples of {recipe.cohorts.shortest} to {recipe.cohorts.longest} tokens "
+        f"in the private half, got {len(found)} ({near} more are near-duplicates): give more code, or set "
+        "cohorts.strata smaller, or cohorts.shortest lower"
+    )

@@ -1,0 +1,285 @@
+"""From the ledger to findings: verdicts, rates with their controls, transitions, and the worst leaks.
+
+A pure function of the ledger and of the rules in the recipe: a new threshold needs no new run.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from memaudit.cases import Case, Facts
+from memaudit.cohorts import TWINS
+from memaudit.leaks import find_leaks, show
+from memaudit.ledger import Ledger, StageRecord
+from memaudit.recipe import Recipe, cohort_of, uses
+from memaudit.statistics import CONFIDENCE, Interval, paired_difference, paired_mean, wilson
+from memaudit.transitions import transition
+from memaudit.verdicts import Definition
+from reports import findings as contract
+
+_BINS = 20
+_ROLE = {"sft": "target", "reward": "preferred", "ipo": "preferred", "dpo": "preferred", "ppo": "prompt"}
+_REWARD_NOTE = "a reward model emits no text; its trunk was read through the language head it started with"
+
+
+def conclude(ledger: Ledger, recipe: Recipe) -> contract.Findings:
+    """Everything a page may say of a run."""
+    facts = Facts(ledger, recipe)
+    rates = list(_rates(facts))
+    leaks = find_leaks(facts)
+    return contract.Findings(
+        run=_run(facts),
+        confidence=CONFIDENCE,
+        threshold=recipe.audit.threshold,
+        levels=list(recipe.audit.levels),
+        definitions=[
+            contract.Definition(name=d.name, text=d.text, default=d is facts.definitions[0])
+            for d in facts.definitions
+        ],
+        stages=[_stage(facts, stage) for stage in facts.stages],
+        rates=[r for r in rates if r.repetition is not None],
+        totals=[r for r in rates if r.repetition is None],
+        likelihoods=list(_likelihoods(facts)),
+        transitions=list(_transitions(facts)),
+        distances=list(_distances(facts)),
+        examples=list(_examples(facts)),
+        evidence=show(facts, leaks[: recipe.audit.evidence]),
+        evidence_total=len(leaks),
+        times=_times(facts),
+    )
+
+
+def _run(facts: Facts) -> contract.Run:
+    ledger, recipe = facts.ledger, facts.recipe
+    tables = ("examples", "probes", "exposures", "checkpoints", "observations", "matches")
+    return contract.Run(
+        name=recipe.name,
+        recipe_hash=recipe.digest()[:16],
+        seed=recipe.seed,
+        twins=list(TWINS),
+        corpus=ledger.setting("corpus"),
+        counts={table: ledger.count(table) for table in tables},
+        versions=ledger.setting("versions"),
+        command="memaudit run recipe.toml",
+    )
+
+
+def _times(facts: Facts) -> dict[str, float | str]:
+    times: dict[str, float | str] = {}
+    for key in ("started", "finished"):
+        try:
+            times[key] = facts.ledger.setting(key)
+        except KeyError:
+            continue  # a report may be asked for while the run is not over
+    once: dict[str, StageRecord] = {r.id: r for r in facts.walks.values()}
+    for record in once.values():
+        for name, seconds in (("seconds", record.seconds), ("audit_seconds", record.audit_seconds)):
+            total = times.get(f"{record.name}/{name}", 0.0)
+            times[f"{record.name}/{name}"] = round(float(total) + seconds, 3)
+    return times
+
+
+def _stage(facts: Facts, stage: str) -> contract.Stage:
+    config = facts.recipe.stages[stage]
+    records = {twin: facts.walks[twin, stage] for twin in TWINS}
+    shared = len({r.id for r in records.values()}) == 1
+    shown = [row for row in facts.ledger.shown() if row[2] == stage and (row[1] == TWINS[0] or not shared)]
+    return contract.Stage(
+        name=stage,
+        method=config.method,
+        parent=config.parent,
+        uses=uses(facts.recipe, stage),
+        cohort=cohort_of(facts.recipe, stage),
+        role=_ROLE.get(config.method),
+        steps=records[TWINS[0]].steps,
+        examples=len({row[0] for row in shown}),
+        exposures=sum(row[4] for row in shown),
+        metrics={twin: dict(r.metrics) for twin, r in records.items()},
+        note=_REWARD_NOTE if config.method == "reward" else None,
+    )
+
+
+def _proportion(verdicts: Sequence[bool]) -> contract.Proportion:
+    interval = wilson(sum(verdicts), len(verdicts))
+    return contract.Proportion(
+        count=sum(verdicts),
+        total=len(verdicts),
+        rate=interval.value,
+        low=interval.low,
+        high=interval.high,
+    )
+
+
+def _difference(interval: Interval) -> contract.Difference:
+    return contract.Difference(value=interval.value, low=interval.low, high=interval.high)
+
+
+def _paired(pairs: Sequence[tuple[bool, bool]]) -> contract.Difference:
+    counts = {(e, c): pairs.count((e, c)) for e in (False, True) for c in (False, True)}
+    return _difference(
+        paired_difference(
+            both=counts[True, True],
+            only_first=counts[True, False],
+            only_second=counts[False, True],
+            neither=counts[False, False],
+        )
+    )
+
+
+def _scales(facts: Facts) -> Iterator[tuple[str, Definition]]:
+    """Level and definition, where the definition has something to say at the level."""
+    for level in facts.recipe.audit.levels:
+        for definition in facts.definitions:
+            if definition.name != "secret" or level == "exact":
+                yield level, definition
+
+
+def _rates(facts: Facts) -> Iterator[contract.RateRow]:
+    for stage in facts.stages:
+        for cohort, repetition, cases in facts.groups():
+            for level, definition in _scales(facts):
+                pairs = [p for c in cases if (p := facts.arms(stage, c, level, definition)) is not None]
+                if not pairs:
+                    continue
+                yield contract.RateRow(
+                    stage=stage,
+                    cohort=cohort,
+                    repetition=repetition,
+                    level=level,
+                    definition=definition.name,
+                    exposure=facts.exposure[stage, cohort],
+                    exposed=_proportion([e for e, _ in pairs]),
+                    control=_proportion([c for _, c in pairs]),
+                    difference=_paired(pairs),
+                )
+
+
+def _likelihoods(facts: Facts) -> Iterator[contract.LikelihoodRow]:
+    def mean(stage: str, twin: str, case: Case) -> float:
+        logprobs = facts.observation(stage, twin, case).logprobs
+        return sum(logprobs) / len(logprobs)
+
+    for stage in facts.stages:
+        for cohort, repetition, cases in facts.groups():
+            exposed = [mean(stage, c.exposed, c) for c in cases]
+            control = [mean(stage, c.control, c) for c in cases]
+            yield contract.LikelihoodRow(
+                stage=stage,
+                cohort=cohort,
+                repetition=repetition,
+                exposure=facts.exposure[stage, cohort],
+                total=len(cases),
+                exposed=sum(exposed) / len(cases),
+                control=sum(control) / len(cases),
+                difference=_difference(paired_mean(exposed, control)),
+            )
+
+
+def _transitions(facts: Facts) -> Iterator[contract.TransitionRow]:
+    for after in facts.stages:
+        before = facts.recipe.stages[after].parent
+        if before is None:
+            continue
+        for cohort, repetition, cases in facts.groups():
+            for level, definition in _scales(facts):
+                for arm in ("exposed", "control"):
+                    changes = list(_changes(facts, before, after, cases, level, definition, arm))
+                    if not changes:
+                        continue
+                    change = transition(changes)
+                    yield contract.TransitionRow(
+                        before=before,
+                        after=after,
+                        cohort=cohort,
+                        repetition=repetition,
+                        level=level,
+                        definition=definition.name,
+                        arm=arm,
+                        acquired=change.acquired,
+                        persisted=change.persisted,
+                        forgotten=change.forgotten,
+                        never=change.never,
+                        p_value=change.p_value,
+                    )
+
+
+def _changes(
+    facts: Facts,
+    before: str,
+    after: str,
+    cases: Iterable[Case],
+    level: str,
+    definition: Definition,
+    arm: contract.Arm,
+) -> Iterator[tuple[bool, bool]]:
+    for case in cases:
+        twin = case.exposed if arm == "exposed" else case.control
+        verdicts = [facts.verdict(stage, twin, case, level, definition) for stage in (before, after)]
+        if verdicts[0] is not None and verdicts[1] is not None:
+            yield verdicts[0], verdicts[1]
+
+
+def _distances(facts: Facts) -> Iterator[contract.DistanceRow]:
+    near = facts.definitions[0]
+    for stage in facts.stages:
+        for cohort, repetition, cases in facts.groups():
+            if repetition is not None:
+                continue
+            for level in facts.recipe.audit.levels:
+                arms: dict[contract.Arm, Callable[[Case], str]] = {
+                    "exposed": lambda c: c.exposed,
+                    "control": lambda c: c.control,
+                }
+                for arm, twin_of in arms.items():
+                    matches = [facts.observation(stage, twin_of(c), c).matches[level] for c in cases]
+                    counts = [0] * _BINS
+                    for match in matches:
+                        counts[min(int(match.normalized * _BINS), _BINS - 1)] += 1
+                    yield contract.DistanceRow(
+                        stage=stage,
+                        cohort=cohort,
+                        level=level,
+                        arm=arm,
+                        counts=counts,
+                        within=sum(bool(near.decide(match, None)) for match in matches),
+                    )
+
+
+def _examples(facts: Facts) -> Iterator[contract.ExampleRow]:
+    shown: dict[str, list[contract.Shown]] = {}
+    for name, twin, stage, role, times, first, last in facts.ledger.shown():
+        del twin  # an example of a cohort is shown to one twin only
+        shown.setdefault(name, []).append(
+            contract.Shown(stage=stage, role=role, times=times, first_step=first, last_step=last)
+        )
+    default = facts.definitions[0]
+    for case in facts.cases:
+        outcomes = []
+        for stage in facts.stages:
+            arms = facts.arms(stage, case, "exact", default)
+            assert arms is not None, "the default definition applies to every probe"
+            observation = facts.observation(stage, case.exposed, case)
+            outcomes.append(
+                contract.Outcome(
+                    stage=stage,
+                    exposed=arms[0],
+                    control=arms[1],
+                    distance=round(observation.matches["exact"].normalized, 6),
+                    secret=facts.secret_out(stage, case.exposed, case),
+                )
+            )
+        example = case.example
+        lives = shown.get(example.id, [])
+        yield contract.ExampleRow(
+            id=example.id,
+            kind=example.kind,  # pyright: ignore[reportArgumentType]  # pydantic checks it
+            language=example.language,
+            source=example.source,
+            first_line=example.first_line,
+            last_line=example.last_line,
+            cohort=example.cohort or "",
+            half=example.half,  # pyright: ignore[reportArgumentType]
+            repetition=example.repetition or 0,
+            shown=lives,
+            outcomes=outcomes,
+            first_shown=lives[0].stage if lives else None,
+            first_out=next((o.stage for o in outcomes if o.exposed), None),
+        )

@@ -1,0 +1,112 @@
+"""The worst leaks, with their evidence: the training text and what the model said, aligned, secrets masked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from memaudit.cases import Case, Facts
+from probes import align
+from reports import findings as contract
+from reports import redact
+
+_PREFIX_SHOWN = 240  # characters of the prompt that stand above a diff
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """An example that came out of the twin that saw it, and not of its control."""
+
+    case: Case
+    stage: str
+    """The first stage after which it did."""
+    secret: bool
+    """Its secret came out whole."""
+    distance: float
+    """Normalised, of the completion at level `exact`."""
+    control: float
+    """The same for the control."""
+
+
+def find_leaks(facts: Facts) -> list[Leak]:
+    """What came out of the twin that saw it and not of the other: each example once, at its first stage; worst first.
+
+    Worst: a whole secret before code, then the nearest copy, then the one its control was farthest from.
+    """
+    leaks: list[Leak] = []
+    default = facts.definitions[0]
+    for case in facts.cases:
+        for stage in facts.stages:
+            if facts.exposure[stage, case.example.cohort or ""] == "none":
+                continue
+            arms = facts.arms(stage, case, "exact", default)
+            secret = bool(facts.secret_out(stage, case.exposed, case)) and not facts.secret_out(
+                stage, case.control, case
+            )
+            if not (secret or (arms is not None and arms[0] and not arms[1])):
+                continue
+            leaks.append(
+                Leak(
+                    case=case,
+                    stage=stage,
+                    secret=secret,
+                    distance=facts.observation(stage, case.exposed, case).matches["exact"].normalized,
+                    control=facts.observation(stage, case.control, case).matches["exact"].normalized,
+                )
+            )
+            break
+    return sorted(leaks, key=lambda k: (not k.secret, k.distance, -k.control, k.case.example.id))
+
+
+def show(facts: Facts, leaks: Sequence[Leak]) -> list[contract.Evidence]:
+    """The leaks side by side with their training texts."""
+    # A completion may hold another example's secret, so all of them are masked everywhere.
+    secrets = [e.text[s.start : s.end] for e in facts.ledger.examples(probed=False) for s in e.secrets]
+    shown = []
+    for leak in leaks:
+        example, probe = leak.case.example, leak.case.probe
+        observation = facts.observation(leak.stage, leak.case.exposed, leak.case)
+        segments = align(
+            probe.target.encode(),
+            observation.completion[: len(probe.target)].encode(),
+            prompt=probe.prefix.encode(),
+            language=example.language,
+            secrets=[example.text[s.start : s.end].encode() for s in example.secrets],
+        )
+        target = iter(redact("".join(s.target for s in segments), secrets))
+        said = iter(redact("".join(s.completion for s in segments), secrets))
+        shown.append(
+            contract.Evidence(
+                example=example.id,
+                stage=leak.stage,
+                twin=leak.case.exposed,
+                cohort=example.cohort or "",
+                kind=example.kind,
+                source=example.source,
+                first_line=example.first_line,
+                last_line=example.last_line,
+                repetition=example.repetition or 0,
+                normalized=round(leak.distance, 6),
+                control_normalized=round(leak.control, 6),
+                secret=_secret_state(observation.recovered),
+                prefix=redact(probe.prefix, secrets)[-_PREFIX_SHOWN:],
+                segments=[
+                    contract.Segment(
+                        op=s.op,
+                        reason=s.reason,
+                        # Masking keeps lengths, so the masked texts fall apart where the plain ones did.
+                        target="".join(next(target) for _ in s.target),
+                        completion="".join(next(said) for _ in s.completion),
+                    )
+                    for s in segments
+                ],
+            )
+        )
+    return shown
+
+
+def _secret_state(recovered: Mapping[int, tuple[int, int]]) -> str | None:
+    if not recovered:
+        return None
+    got, total = max(recovered.values(), key=lambda r: r[0] / r[1])
+    if got == total:
+        return "whole"
+    return f"prefix {got} of {total}" if got else "none"

@@ -1,0 +1,439 @@
+"""The ledger: what was shown, what was asked, what came back. SQLite, written in transactions.
+
+It holds facts only. Verdicts are computed when read; the views at the end of the schema are there for people who
+ask with `sqlite3`, and they read the threshold from `settings`. The ledger holds training text and completions as
+they are, secrets included: keep it like the data it was made from.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memaudit.errors import BadInput
+from probes import Match, Secret
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE examples (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, language TEXT NOT NULL, text TEXT NOT NULL,
+  source TEXT NOT NULL, first_line INTEGER NOT NULL, last_line INTEGER NOT NULL,
+  cohort TEXT,                -- NULL: public, shown while pretraining, never asked for
+  half TEXT,                  -- A or B: the twin that is to see it
+  repetition INTEGER          -- how often it is to be shown
+) STRICT;
+CREATE TABLE secrets (
+  example_id TEXT NOT NULL REFERENCES examples, start INTEGER NOT NULL, stop INTEGER NOT NULL, -- in characters
+  kind TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (example_id, start)
+) STRICT;
+CREATE TABLE probes (
+  id INTEGER PRIMARY KEY, example_id TEXT NOT NULL UNIQUE REFERENCES examples, kind TEXT NOT NULL,
+  prefix TEXT NOT NULL, target TEXT NOT NULL, prefix_tokens TEXT NOT NULL, target_tokens TEXT NOT NULL -- JSON
+) STRICT;
+CREATE TABLE stages (
+  id TEXT PRIMARY KEY,        -- NAME-HASH, the hash of all that determines the result
+  name TEXT NOT NULL, method TEXT NOT NULL, steps INTEGER NOT NULL, metrics TEXT NOT NULL, -- JSON, last values
+  seconds REAL NOT NULL, audit_seconds REAL NOT NULL
+) STRICT;
+CREATE TABLE twins (          -- which twin went through which stage; both may share one
+  twin TEXT NOT NULL, stage TEXT NOT NULL, stage_id TEXT NOT NULL REFERENCES stages,
+  position INTEGER NOT NULL, PRIMARY KEY (twin, stage)
+) STRICT;
+CREATE TABLE exposures (      -- counted from the batches that were consumed
+  stage_id TEXT NOT NULL REFERENCES stages, step INTEGER NOT NULL, role TEXT NOT NULL,
+  example_id TEXT NOT NULL REFERENCES examples, times INTEGER NOT NULL,
+  PRIMARY KEY (stage_id, step, role, example_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (
+  id INTEGER PRIMARY KEY, stage_id TEXT NOT NULL UNIQUE REFERENCES stages, step INTEGER NOT NULL, path TEXT NOT NULL
+) STRICT;
+CREATE TABLE observations (
+  id INTEGER PRIMARY KEY, checkpoint_id INTEGER NOT NULL REFERENCES checkpoints,
+  probe_id INTEGER NOT NULL REFERENCES probes, completion TEXT NOT NULL, ended INTEGER NOT NULL,
+  logprobs TEXT NOT NULL,     -- JSON: nats per target token, teacher-forced
+  argmax TEXT NOT NULL,       -- one character per target token: 1 where it is the most likely one
+  UNIQUE (checkpoint_id, probe_id)
+) STRICT;
+CREATE TABLE matches (
+  observation_id INTEGER NOT NULL REFERENCES observations, level TEXT NOT NULL,
+  distance INTEGER NOT NULL, target_length INTEGER NOT NULL, completion_length INTEGER NOT NULL,
+  PRIMARY KEY (observation_id, level)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE recoveries (     -- how much of each secret came out
+  observation_id INTEGER NOT NULL REFERENCES observations, start INTEGER NOT NULL,
+  recovered INTEGER NOT NULL, total INTEGER NOT NULL, PRIMARY KEY (observation_id, start)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX exposures_by_example ON exposures (example_id);
+CREATE INDEX observations_by_probe ON observations (probe_id);
+
+CREATE VIEW shown AS          -- how often, where, as what, and when was an example shown
+  SELECT e.example_id, t.twin, t.position, t.stage, e.role, SUM(e.times) AS times,
+         MIN(e.step) AS first_step, MAX(e.step) AS last_step
+  FROM exposures e JOIN twins t USING (stage_id) GROUP BY e.example_id, t.twin, t.stage, e.role;
+CREATE VIEW asked AS          -- what each twin said after each stage, and whether that is near the target
+  SELECT p.example_id, t.twin, t.position, t.stage, m.level, m.distance,
+         m.distance * 1.0 / MAX(m.target_length, m.completion_length, 1) AS normalized,
+         m.distance * 1.0 <= MAX(m.target_length, m.completion_length)
+           * (SELECT CAST(value AS REAL) FROM settings WHERE key = 'threshold') + 1e-9 AS near,
+         o.completion
+  FROM observations o JOIN checkpoints c ON c.id = o.checkpoint_id JOIN twins t ON t.stage_id = c.stage_id
+  JOIN probes p ON p.id = o.probe_id JOIN matches m ON m.observation_id = o.id;
+CREATE VIEW first_out AS      -- the first stage after which the twin that was to see it repeats an example
+  SELECT e.id AS example_id, e.cohort, e.half AS twin, e.repetition,
+    (SELECT a.stage FROM asked a WHERE a.example_id = e.id AND a.twin = e.half AND a.level = 'exact' AND a.near
+     ORDER BY a.position LIMIT 1) AS stage
+  FROM examples e WHERE e.cohort IS NOT NULL;
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A piece of training code as the ledger knows it."""
+
+    id: str
+    kind: str
+    """harvested, sensitive or given."""
+    language: str
+    text: str
+    source: str
+    first_line: int
+    last_line: int
+    cohort: str | None = None
+    half: str | None = None
+    repetition: int | None = None
+    secrets: tuple[Secret, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A prefix to give and the target that would be a leak. Both are parts of the example's text."""
+
+    id: int
+    example_id: str
+    kind: str
+    prefix: str
+    target: str
+    prefix_tokens: tuple[int, ...]
+    target_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A probe put to a checkpoint."""
+
+    probe_id: int
+    completion: str
+    """Greedy, up to the audit's budget; it may run on behind the target's length."""
+    ended: bool
+    """The model said end of text within the budget."""
+    logprobs: tuple[float, ...]
+    """Of each target token given prefix and target so far (nats)."""
+    argmax: tuple[bool, ...]
+    matches: Mapping[str, Match]
+    recovered: Mapping[int, tuple[int, int]]
+    """Start of a secret in the example's text -> (characters recovered, characters in all)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """A stage that is done."""
+
+    id: str
+    name: str
+    method: str
+    steps: int
+    metrics: Mapping[str, float]
+    seconds: float
+    audit_seconds: float
+
+
+Exposures = Mapping[tuple[int, str, str], int]
+"""(step, role, example id) -> times."""
+
+
+class Ledger:
+    """One run's ledger. Every method that writes is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        new = not path.exists()
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA foreign_keys = ON")
+        if new:
+            with self._transaction():
+                for statement in _statements(_SCHEMA):
+                    self._db.execute(statement)
+                self._set({"schema_version": SCHEMA_VERSION})
+        try:
+            version = self.setting("schema_version")
+        except (sqlite3.DatabaseError, KeyError):
+            raise BadInput(f"{path}: expected a ledger of memaudit, got another file") from None
+        if version != SCHEMA_VERSION:
+            raise BadInput(
+                f"{path}: expected a ledger of schema version {SCHEMA_VERSION}, got {version}: "
+                "read it with the memaudit that wrote it"
+            )
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # settings
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO settings VALUES (?, ?)", [(k, json.dumps(v)) for k, v in values.items()]
+        )
+
+    def settle(self, values: Mapping[str, Any]) -> None:
+        """Keep facts about the whole run."""
+        with self._transaction():
+            self._set(values)
+
+    def setting(self, key: str) -> Any:
+        """A fact about the run; KeyError where it is not known."""
+        row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise KeyError(key)
+        return json.loads(row[0])
+
+    # examples and probes
+
+    def add_examples(
+        self, examples: Iterable[Example], probes: Iterable[Probe], settings: Mapping[str, Any]
+    ) -> None:
+        """Write the population, once, at the beginning of a run."""
+        with self._transaction():
+            for e in examples:
+                self._db.execute(
+                    "INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        e.id,
+                        e.kind,
+                        e.language,
+                        e.text,
+                        e.source,
+                        e.first_line,
+                        e.last_line,
+                        e.cohort,
+                        e.half,
+                        e.repetition,
+                    ),
+                )
+                self._db.executemany(
+                    "INSERT INTO secrets VALUES (?, ?, ?, ?, ?)",
+                    [(e.id, s.start, s.end, s.kind, e.text[s.start : s.end]) for s in e.secrets],
+                )
+            self._db.executemany(
+                "INSERT INTO probes VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        p.id,
+                        p.example_id,
+                        p.kind,
+                        p.prefix,
+                        p.target,
+                        json.dumps(p.prefix_tokens),
+                        json.dumps(p.target_tokens),
+                    )
+                    for p in probes
+                ],
+            )
+            self._set(settings)
+
+    def examples(self, *, probed: bool = True) -> list[Example]:
+        """The examples of the cohorts (or, with `probed=False`, the public ones too), by id."""
+        secrets: dict[str, list[Secret]] = {}
+        for name, start, stop, kind in self._db.execute(
+            "SELECT example_id, start, stop, kind FROM secrets ORDER BY example_id, start"
+        ):
+            secrets.setdefault(name, []).append(Secret(start=start, end=stop, kind=kind))
+        where = "WHERE cohort IS NOT NULL" if probed else ""
+        keys = ("id", "kind", "language", "text", "source", "first_line", "last_line")
+        keys += ("cohort", "half", "repetition")
+        return [
+            Example(**dict(zip(keys, row, strict=True)), secrets=tuple(secrets.get(row[0], ())))
+            for row in self._db.execute(f"SELECT {', '.join(keys)} FROM examples {where} ORDER BY id")
+        ]
+
+    def probes(self) -> list[Probe]:
+        """All probes, by id."""
+        return [
+            Probe(
+                id=row[0],
+                example_id=row[1],
+                kind=row[2],
+                prefix=row[3],
+                target=row[4],
+                prefix_tokens=tuple(json.loads(row[5])),
+                target_tokens=tuple(json.loads(row[6])),
+            )
+            for row in self._db.execute("SELECT * FROM probes ORDER BY id")
+        ]
+
+    # stages
+
+    def add_stage(
+        self,
+        stage: StageRecord,
+        *,
+        exposures: Exposures,
+        checkpoint: str,
+        observations: Iterable[Observation],
+    ) -> None:
+        """Write all that a finished and audited stage leaves, in one transaction."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    stage.id,
+                    stage.name,
+                    stage.method,
+                    stage.steps,
+                    json.dumps(dict(stage.metrics)),
+                    stage.seconds,
+                    stage.audit_seconds,
+                ),
+            )
+            self._db.executemany(
+                "INSERT INTO exposures VALUES (?, ?, ?, ?, ?)",
+                [(stage.id, step, role, name, n) for (step, role, name), n in sorted(exposures.items())],
+            )
+            checkpoint_id = self._db.execute(
+                "INSERT INTO checkpoints (stage_id, step, path) VALUES (?, ?, ?) RETURNING id",
+                (stage.id, stage.steps, checkpoint),
+            ).fetchone()[0]
+            for o in observations:
+                self._add_observation(checkpoint_id, o)
+
+    def _add_observation(self, checkpoint_id: int, o: Observation) -> None:
+        row = self._db.execute(
+            "INSERT INTO observations (checkpoint_id, probe_id, completion, ended, logprobs, argmax) "
+            "VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+            (
+                checkpoint_id,
+                o.probe_id,
+                o.completion,
+                int(o.ended),
+                json.dumps(o.logprobs),
+                "".join("01"[hit] for hit in o.argmax),
+            ),
+        ).fetchone()[0]
+        self._db.executemany(
+            "INSERT INTO matches VALUES (?, ?, ?, ?, ?)",
+            [(row, m.level, m.distance, m.target_length, m.completion_length) for m in o.matches.values()],
+        )
+        self._db.executemany(
+            "INSERT INTO recoveries VALUES (?, ?, ?, ?)",
+            [(row, start, got, total) for start, (got, total) in o.recovered.items()],
+        )
+
+    def has_stage(self, stage_id: str) -> bool:
+        """Whether the stage is done."""
+        return bool(self._db.execute("SELECT 1 FROM stages WHERE id = ?", (stage_id,)).fetchone())
+
+    def walk(self, twin: str, stage: str, stage_id: str, position: int) -> None:
+        """Note that a twin's walk goes through a finished stage."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO twins VALUES (?, ?, ?, ?)", (twin, stage, stage_id, position)
+            )
+
+    def walks(self) -> dict[tuple[str, str], StageRecord]:
+        """(twin, stage name) -> the finished stage, in the order of the walk."""
+        return {
+            (twin, name): StageRecord(
+                id=stage_id,
+                name=name,
+                method=method,
+                steps=steps,
+                metrics=json.loads(metrics),
+                seconds=seconds,
+                audit_seconds=audit,
+            )
+            for twin, name, stage_id, method, steps, metrics, seconds, audit in self._db.execute(
+                "SELECT t.twin, t.stage, s.id, s.method, s.steps, s.metrics, s.seconds, s.audit_seconds "
+                "FROM twins t JOIN stages s ON s.id = t.stage_id ORDER BY t.position, t.twin"
+            )
+        }
+
+    # what a report reads
+
+    def shown(self) -> list[tuple[str, str, str, str, int, int, int]]:
+        """Exposures as (example id, twin, stage, role, times, first step, last step), in the order of the walk."""
+        return self._db.execute(
+            "SELECT example_id, twin, stage, role, times, first_step, last_step FROM shown "
+            "ORDER BY example_id, position, twin, role"
+        ).fetchall()
+
+    def observations(self, stage_id: str) -> dict[int, Observation]:
+        """Probe id -> what the checkpoint of a stage said."""
+        matches: dict[int, dict[str, Match]] = {}
+        for row, *fields in self._db.execute(
+            "SELECT m.observation_id, m.level, m.distance, m.target_length, m.completion_length FROM matches m "
+            "JOIN observations o ON o.id = m.observation_id JOIN checkpoints c ON c.id = o.checkpoint_id "
+            "WHERE c.stage_id = ?",
+            (stage_id,),
+        ):
+            matches.setdefault(row, {})[fields[0]] = Match(
+                level=fields[0], distance=fields[1], target_length=fields[2], completion_length=fields[3]
+            )
+        recovered: dict[int, dict[int, tuple[int, int]]] = {}
+        for row, start, got, total in self._db.execute(
+            "SELECT r.observation_id, r.start, r.recovered, r.total FROM recoveries r "
+            "JOIN observations o ON o.id = r.observation_id JOIN checkpoints c ON c.id = o.checkpoint_id "
+            "WHERE c.stage_id = ?",
+            (stage_id,),
+        ):
+            recovered.setdefault(row, {})[start] = (got, total)
+        return {
+            probe_id: Observation(
+                probe_id=probe_id,
+                completion=completion,
+                ended=bool(ended),
+                logprobs=tuple(json.loads(logprobs)),
+                argmax=tuple(flag == "1" for flag in argmax),
+                matches=matches[row],
+                recovered=recovered.get(row, {}),
+            )
+            for row, probe_id, completion, ended, logprobs, argmax in self._db.execute(
+                "SELECT o.id, o.probe_id, o.completion, o.ended, o.logprobs, o.argmax FROM observations o "
+                "JOIN checkpoints c ON c.id = o.checkpoint_id WHERE c.stage_id = ? ORDER BY o.probe_id",
+                (stage_id,),
+            )
+        }
+
+    def count(self, table: str) -> int:
+        """Rows of a table."""
+        return self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+
+
+def _statements(script: str) -> Sequence[str]:
+    """The statements of a script; `executescript` would commit the open transaction."""
+    statements, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements

@@ -1,0 +1,417 @@
+"""What is to be run: a TOML file, checked whole before anything starts."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from memaudit.errors import BadInput
+from probes import LEVELS
+from rlhf.presets import PRESETS
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Corpus(_Section):
+    """Where the code comes from."""
+
+    source: Literal["stdlib", "directory", "git", "jsonl"] = "stdlib"
+    """stdlib: the interpreter's own standard library; directory, git: the Python files below `path` (git leaves
+    out what the repository ignores); jsonl: one example a line (`text`, `language`, optional `id`, `secrets`)."""
+    path: str = ""
+    """The directory, working tree or file; empty for stdlib."""
+    exclude: list[str] = []
+    """Patterns of relative paths to leave out, such as `tests/*`."""
+    smallest: Positive = 200
+    """Characters that a function or class must have to be harvested."""
+    largest: Positive = 3000
+    """Characters that it may have; of a larger class the methods are taken."""
+
+
+class TokenizerSection(_Section):
+    """The byte-level BPE tokenizer, trained on the public half of the corpus."""
+
+    vocabulary: Annotated[int, Field(ge=259, le=65_536)] = 2048
+    """Number of token ids."""
+
+
+class ModelSection(_Section):
+    """The model that is trained."""
+
+    preset: str = "1m"
+    """A shape by name."""
+
+
+class Cohorts(_Section):
+    """The examples whose memorization is followed. Every cohort has two halves of this make-up."""
+
+    strata: dict[int, Positive] = {1: 16, 4: 12, 16: 12, 64: 10}
+    """How often an example is shown = how many examples of a half are shown so often."""
+    sensitive: Annotated[float, Field(ge=0, le=1)] = 0.34
+    """Share of synthetic sensitive examples in each stratum."""
+    shortest: Annotated[int, Field(ge=16)] = 56
+    """Tokens that an example has at least."""
+    longest: Annotated[int, Field(ge=24)] = 96
+    """Tokens that it has at most; of longer code the first lines are taken."""
+    overlap: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Largest share of an example's 8-grams that may occur anywhere else in the corpus or the cohorts."""
+
+
+class Audit(_Section):
+    """How each checkpoint is asked."""
+
+    levels: list[str] = list(LEVELS)
+    """Levels at which completions are compared."""
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Normalised distance up to which a completion counts as a near copy."""
+    batch: Positive = 100
+    """Probes answered at once."""
+    evidence: Annotated[int, Field(ge=0)] = 24
+    """Leaks that the report shows side by side."""
+
+
+class _Stage(_Section):
+    parent: Name | None = Field(default=None, alias="from")
+    """The stage whose checkpoint this one starts from."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak of the learning rate."""
+    warmup: Annotated[int, Field(ge=0)] = 10
+    """Steps over which it rises."""
+    batch: Positive
+    """Rows (pairs, prompts) per step."""
+
+
+class Pretrain(_Stage):
+    """Next-token prediction on the public half of the corpus."""
+
+    method: Literal["pretrain"]
+    steps: Positive
+    """Updates."""
+    window: Annotated[int, Field(ge=16)] = 128
+    """Tokens per row; the code is laid end to end and cut."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay."""
+    final: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the learning rate left at the end."""
+
+
+class Sft(_Stage):
+    """Supervised fine-tuning on a cohort's targets: the loss is on the part behind the probe's cut."""
+
+    method: Literal["sft"]
+    cohort: Name
+    """The cohort that is shown."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay."""
+    final: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the learning rate left at the end."""
+
+
+class RewardStage(_Stage):
+    """Reward modelling on pairs: the true continuation against one sampled from the parent."""
+
+    method: Literal["reward"]
+    cohort: Name
+    """The cohort whose true continuations are preferred."""
+
+
+class Ppo(_Stage):
+    """PPO from the parent: the cohort's examples are the prompts, a reward stage scores the answers."""
+
+    method: Literal["ppo"]
+    cohort: Name
+    """The cohort whose examples are the prompts."""
+    reward: Name
+    """The reward stage."""
+    response: Positive = 32
+    """Tokens of an answer."""
+    epochs: Positive = 2
+    """Passes over each rollout."""
+    minibatch: Positive = 16
+    """Rows per update; divides `batch`."""
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.05
+    """Weight of the per-token KL to the parent."""
+    clip: Rate = 0.2
+    """Clipping range of the ratio and of the value."""
+    value_coefficient: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the value loss."""
+    discount: Rate = 1.0
+    """Discount of later rewards."""
+    smoothing: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """Lambda of generalised advantage estimation."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of the rollouts."""
+
+
+class Preference(_Stage):
+    """IPO or DPO from the parent on the pairs of a reward stage."""
+
+    method: Literal["ipo", "dpo"]
+    pairs: Name
+    """The reward stage whose pairs are used."""
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """Strength of the leash to the parent."""
+    average: bool = False
+    """Mean instead of sum of a sequence's log-probabilities."""
+
+
+Stage: TypeAlias = Annotated[Pretrain | Sft | RewardStage | Ppo | Preference, Field(discriminator="method")]
+
+
+class Recipe(_Section):
+    """A whole run."""
+
+    name: Name
+    """Name of the run's directory below `runs/`."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Every random choice follows from it."""
+    corpus: Corpus = Corpus()
+    tokenizer: TokenizerSection = TokenizerSection()
+    model: ModelSection = ModelSection()
+    cohorts: Cohorts = Cohorts()
+    audit: Audit = Audit()
+    stages: dict[Name, Stage]
+    """The stage graph, by name."""
+
+    def digest(self) -> str:
+        """Hash of every setting, hexadecimal."""
+        return sha256(json.dumps(self.model_dump(by_alias=True), sort_keys=True).encode()).hexdigest()
+
+
+def cohort_of(recipe: Recipe, stage: str) -> str | None:
+    """The cohort a stage shows; None for pretraining."""
+    config = recipe.stages[stage]
+    if isinstance(config, Preference):
+        return cohort_of(recipe, config.pairs)
+    return getattr(config, "cohort", None)
+
+
+def uses(recipe: Recipe, stage: str) -> list[str]:
+    """The stages whose results a stage needs besides its parent's parameters."""
+    config = recipe.stages[stage]
+    return [value for key in ("reward", "pairs") if isinstance(value := getattr(config, key, None), str)]
+
+
+def cohort_names(recipe: Recipe) -> list[str]:
+    """Cohorts in the order in which the stages name them."""
+    named = (cohort_of(recipe, stage) for stage in ordered(recipe))
+    return list(dict.fromkeys(name for name in named if name))
+
+
+def ordered(recipe: Recipe) -> list[str]:
+    """The stages in an order in which each comes after all it needs."""
+    done: list[str] = []
+    waiting = list(recipe.stages)
+    while waiting:
+        ready = [
+            name
+            for name in waiting
+            if all(need in done for need in (*_parents(recipe, name), *uses(recipe, name)))
+        ]
+        if not ready:
+            raise BadInput(
+                f"expected a stage graph without a cycle, got one through {', '.join(waiting)}: "
+                f"change a `from`, `reward` or `pairs` among them"
+            )
+        done.append(ready[0])
+        waiting.remove(ready[0])
+    return done
+
+
+def _parents(recipe: Recipe, stage: str) -> list[str]:
+    parent = recipe.stages[stage].parent
+    return [parent] if parent else []
+
+
+def _check_graph(recipe: Recipe) -> None:
+    stages = recipe.stages
+    for name, config in stages.items():
+        for key, needed in (
+            ("from", config.parent),
+            ("reward", getattr(config, "reward", None)),
+            ("pairs", getattr(config, "pairs", None)),
+        ):
+            if needed is None:
+                continue
+            if needed not in stages:
+                raise BadInput(
+                    f"stages.{name}.{key}: expected the name of a stage ({', '.join(stages)}), got {needed!r}"
+                )
+            is_reward = isinstance(stages[needed], RewardStage)
+            if key == "from" and is_reward:
+                raise BadInput(
+                    f"stages.{name}.from: expected a stage that yields a language model, "
+                    f"got the reward model {needed!r}"
+                )
+            if key != "from" and not is_reward:
+                raise BadInput(
+                    f'stages.{name}.{key}: expected a stage with method = "reward", got {needed!r}, whose '
+                    f"method is {stages[needed].method!r}"
+                )
+        if isinstance(config, Ppo) and config.batch % config.minibatch:
+            raise BadInput(
+                f"stages.{name}.minibatch: expected a divisor of batch = {config.batch}, got {config.minibatch}"
+            )
+    ordered(recipe)
+    if not cohort_names(recipe):
+        raise BadInput(
+            "stages: expected at least one stage that shows a cohort, got none: add one with a `cohort`"
+        )
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.model.preset not in PRESETS:
+        raise BadInput(f"model.preset: expected one of {', '.join(PRESETS)}, got {recipe.model.preset!r}")
+    wrong = [level for level in recipe.audit.levels if level not in LEVELS]
+    if wrong or "exact" not in recipe.audit.levels:
+        raise BadInput(
+            f"audit.levels: expected levels out of {', '.join(LEVELS)}, `exact` among them, got "
+            f"{', '.join(recipe.audit.levels) or 'none'}"
+        )
+    if any(times <= 0 for times in recipe.cohorts.strata) or not recipe.cohorts.strata:
+        raise BadInput("cohorts.strata: expected positive numbers of showings, such as { 1 = 16, 64 = 10 }")
+    if recipe.cohorts.shortest > recipe.cohorts.longest:
+        raise BadInput(
+            f"cohorts.shortest: expected at most cohorts.longest = {recipe.cohorts.longest}, got "
+            f"{recipe.cohorts.shortest}"
+        )
+    if recipe.corpus.smallest > recipe.corpus.largest:
+        raise BadInput(
+            f"corpus.smallest: expected at most corpus.largest = {recipe.corpus.largest}, got "
+            f"{recipe.corpus.smallest}"
+        )
+    if bool(recipe.corpus.path) == (recipe.corpus.source == "stdlib"):
+        expected = 'no path with source = "stdlib"' if recipe.corpus.path else "a path"
+        raise BadInput(f"corpus.path: expected {expected}, got {recipe.corpus.path!r}")
+    _check_graph(recipe)
+
+
+def builtin_names() -> list[str]:
+    """Recipes that come with memaudit."""
+    folder = resources.files("memaudit") / "recipes"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def builtin_text(name: str) -> str:
+    """The TOML of a built-in recipe."""
+    if name not in builtin_names():
+        raise BadInput(f"expected the name of a built-in recipe ({', '.join(builtin_names())}), got {name!r}")
+    return (resources.files("memaudit") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def load(source: str, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe called `source`, or in the file `source`, with `key=value` changes applied."""
+    if source in builtin_names():
+        text = builtin_text(source)
+    else:
+        path = Path(source)
+        if not path.is_file():
+            raise BadInput(
+                f"expected a recipe file or the name of a built-in recipe ({', '.join(builtin_names())}), "
+                f"got {source!r}, which is neither"
+            )
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise BadInput(f"{source}: expected UTF-8, got byte {byte:#04x} at {error.start}") from None
+    return parse(text, where=source, changes=changes)
+
+
+def parse(text: str, *, where: str, changes: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; `where` names it in errors."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{where}: expected TOML, got something else: {error}") from None
+    for change in changes:
+        _apply(data, change)
+    try:
+        recipe = Recipe.model_validate(data)
+        _check(recipe)
+    except ValidationError as error:
+        raise BadInput(f"{where}: {_one_line(error)}") from None
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from None
+    return recipe
+
+
+def _apply(data: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise BadInput(f"--set: expected key=value, such as stages.ppo.kl_coefficient=0.1, got {change!r}")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    table = data
+    for part in path[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise BadInput(
+                f"--set: expected {key.strip()!r} to name a setting, but {part!r} is a value, not a table"
+            )
+    table[path[-1]] = parsed
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first fault of a recipe, with its key, what was expected and what came."""
+    fault = error.errors(include_url=False)[0]
+    # The discriminator puts the method into the path: stages.sft.<sft>.batch.
+    parts = [str(p) for p in fault["loc"]]
+    if len(parts) > 2 and parts[0] == "stages":
+        del parts[2]
+    key = ".".join(parts) or "recipe"
+    if fault["type"] == "extra_forbidden":
+        return (
+            f"{key}: expected no such key, got {fault['input']!r}: known here are {_known(parts[:-1], error)}"
+        )
+    if fault["type"] == "missing":
+        return f"{key}: expected a value, got none: set {key}"
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    given = repr(fault["input"])
+    return f"{key}: {fault['msg']}, got {given if len(given) < 80 else given[:77] + '...'}{more}"
+
+
+def _known(parents: Sequence[str], error: ValidationError) -> str:
+    sections: dict[str, type[BaseModel]] = {
+        "corpus": Corpus,
+        "tokenizer": TokenizerSection,
+        "model": ModelSection,
+        "cohorts": Cohorts,
+        "audit": Audit,
+    }
+    if not parents:
+        model: type[BaseModel] = Recipe
+    elif parents[0] == "stages":
+        tag = str(error.errors(include_url=False)[0]["loc"][2])
+        by_method: dict[str, type[BaseModel]] = {
+            "pretrain": Pretrain,
+            "sft": Sft,
+            "reward": RewardStage,
+            "ppo": Ppo,
+        }
+        model = by_method.get(tag, Preference)
+    else:
+        model = sections.get(parents[0], Recipe)
+    return ", ".join(field.alias or name for name, field in model.model_fields.items())
+
+
+def dumps(recipe: Recipe) -> str:
+    """The recipe as TOML with every default written out."""
+    data = recipe.model_dump(by_alias=True, exclude_none=True)
+    data["cohorts"]["strata"] = {str(times): count for times, count in recipe.cohorts.strata.items()}
+    return tomli_w.dumps(data)

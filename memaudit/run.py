@@ -1,0 +1,260 @@
+"""A whole run: the stages in order for both twins, each audited when it is done, all of it in one directory.
+
+    runs/NAME/recipe.toml    the recipe, every default written out
+              ledger.sqlite  what was shown, asked and answered
+              stages/NAME-HASH/  parameters, metrics.jsonl, a reward stage's pairs
+              findings.json  report.html  report.md
+
+A stage that is in the ledger is done and is not run again. Whatever a killed run left beside that is overwritten.
+"""
+
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import probes
+from memaudit import corpus as corpora
+from memaudit.auditor import Auditor
+from memaudit.cohorts import TWINS, populate
+from memaudit.errors import BadInput
+from memaudit.extraction import Interrogation
+from memaudit.findings import conclude
+from memaudit.ledger import Ledger, StageRecord
+from memaudit.recipe import Recipe, dumps, ordered, parse, uses
+from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
+from reports import Findings, render_html, render_json, render_markdown
+from rlhf.events import Hook, Updated
+from rlhf.model import Decoder
+from rlhf.presets import preset
+
+LEDGER = "ledger.sqlite"
+RECIPE = "recipe.toml"
+DOCUMENTS = {"json": "findings.json", "html": "report.html", "md": "report.md"}
+"""Format -> file name."""
+_RENDER = {"json": render_json, "html": render_html, "md": render_markdown}
+
+
+class Progress(Protocol):
+    """Whoever watches a run."""
+
+    def say(self, text: str) -> None:
+        """Hear a line about what is going on."""
+        ...
+
+    def begin(self, title: str, total: int) -> None:
+        """Hear that a piece of work of `total` parts starts."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """Hear that so many parts are done."""
+        ...
+
+    def end(self, outcome: str) -> None:
+        """Hear that the piece of work is over."""
+        ...
+
+
+class _Steps(Hook):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_update(self, event: Updated) -> None:
+        self._progress.advance(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Walk:
+    """What the stages of one run have in common."""
+
+    setting: Setting
+    interrogation: Interrogation
+    ledger: Ledger
+    progress: Progress
+
+
+def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
+    """Run a recipe into `folder`, or go on with the run that is there; returns the findings it wrote.
+
+    Raises BadInput, with nothing written, if the folder holds anything else or the corpus does not suffice.
+    """
+    _check_folder(folder, recipe)
+    progress.say("reading the corpus")
+    corpus = corpora.load(
+        recipe.corpus.source,
+        recipe.corpus.path or None,
+        exclude=recipe.corpus.exclude,
+        smallest=recipe.corpus.smallest,
+        largest=recipe.corpus.largest,
+    )
+    progress.say(f"{corpus.description}; drawing cohorts")
+    population = populate(corpus, recipe)
+    progress.say(f"{len(population.public)} public examples, {len(population.examples)} in cohorts")
+    decoder = Decoder(preset(recipe.model.preset, population.tokenizer.vocabulary))
+    setting = Setting(recipe=recipe, population=population, decoder=decoder, folder=folder / "stages")
+    interrogation = Interrogation(
+        decoder=decoder,
+        tokenizer=population.tokenizer,
+        levels=recipe.audit.levels,
+        batch=min(recipe.audit.batch, len(population.probes)),
+        examples={e.id: e for e in population.examples},
+        probes=population.probes,
+    )
+
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECIPE).write_text(dumps(recipe), encoding="utf-8")
+    with Ledger(folder / LEDGER) as ledger:
+        if not ledger.count("examples"):
+            ledger.add_examples(
+                (*population.public, *population.examples),
+                population.probes,
+                {
+                    "recipe": dumps(recipe),
+                    "corpus": corpus.description,
+                    "threshold": recipe.audit.threshold,
+                    "versions": _versions(),
+                    "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                },
+            )
+        elif {e.id for e in ledger.examples()} != {e.id for e in population.examples}:
+            raise BadInput(
+                f"{folder}: expected the corpus that the run was started with, got another: its code has changed "
+                "since. Set --out to a new directory"
+            )
+        _walk(_Walk(setting=setting, interrogation=interrogation, ledger=ledger, progress=progress))
+        ledger.settle({"finished": datetime.now(UTC).isoformat(timespec="seconds")})
+        findings = conclude(ledger, recipe)
+    for form in DOCUMENTS:
+        write_document(findings, form, folder / DOCUMENTS[form])
+    return findings
+
+
+def render(findings: Findings, form: str) -> str:
+    """The text of a document: html, md or json."""
+    return _RENDER[form](findings)
+
+
+def write_document(findings: Findings, form: str, path: Path) -> None:
+    """Render findings as html, md or json into `path`, whole or not at all."""
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(render(findings, form), encoding="utf-8")
+    beside.replace(path)
+
+
+def open_run(folder: Path) -> tuple[Ledger, Recipe]:
+    """The ledger and the recipe of a run that is on disk."""
+    path = folder / LEDGER
+    if not path.is_file():
+        raise BadInput(
+            f"expected the directory of a run, with a {LEDGER} in it, got {folder}: "
+            "`memaudit run` prints where its run lies"
+        )
+    ledger = Ledger(path)
+    try:
+        text = ledger.setting("recipe")
+    except KeyError:
+        ledger.close()
+        raise BadInput(
+            f"{folder}: expected a run with its examples drawn, got one that never started"
+        ) from None
+    return ledger, parse(text, where=str(path))
+
+
+def _check_folder(folder: Path, recipe: Recipe) -> None:
+    if not folder.exists() or not any(folder.iterdir() if folder.is_dir() else [folder]):
+        return
+    written = folder / RECIPE
+    if not folder.is_dir() or not written.is_file():
+        raise BadInput(
+            f"{folder}: expected a new or empty directory or one that holds a run, got other files: set --out"
+        )
+    if written.read_text(encoding="utf-8") != dumps(recipe):
+        raise BadInput(
+            f"{folder}: expected no run or one of this very recipe, got a run of another recipe: "
+            "set --out to another directory, or `name` in the recipe"
+        )
+
+
+def _versions() -> dict[str, str]:
+    packages = ("memaudit", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers", "rapidfuzz")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        **probes.versions(),
+    }
+
+
+def _walk(walk: _Walk) -> None:
+    recipe = walk.setting.recipe
+    keys: dict[str, dict[str, str]] = {twin: {} for twin in TWINS}
+    results: dict[str, dict[str, Result]] = {twin: {} for twin in TWINS}
+    for position, stage in enumerate(ordered(recipe)):
+        for twin in TWINS:
+            key = key_of(walk.setting, twin, stage, keys[twin])
+            keys[twin][stage] = key
+            results[twin][stage] = _stage(walk, twin, stage, key, results[twin])
+            walk.ledger.walk(twin, stage, key, position)
+
+
+def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Result]) -> Result:
+    setting, recipe = walk.setting, walk.setting.recipe
+    config = recipe.stages[stage]
+    folder = setting.folder / key
+    title = stage if config.method == "pretrain" else f"{stage}, twin {twin}"
+    if walk.ledger.has_stage(key):
+        result = Result(folder=folder, scalar=config.method == "reward")
+        if not result.path.is_dir():
+            raise BadInput(
+                f"{result.path}: expected the parameters of the finished stage {stage!r}, got nothing: "
+                "put them back, or set --out to a new directory"
+            )
+        walk.progress.say(f"{title}: already done")
+        return result
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    steps = steps_of(setting, twin, stage)
+    auditor = Auditor(folder / "metrics.jsonl")
+    inputs = {name: needed[name] for name in (config.parent, *uses(recipe, stage)) if name}
+    with _watched(walk.progress, f"{title}: {config.method}", steps) as seconds:
+        try:
+            result = run_stage(setting, twin, stage, folder, inputs, [auditor, _Steps(walk.progress)])
+        finally:
+            auditor.close()
+        trained = seconds()
+    with _watched(walk.progress, f"{title}: audit", len(walk.interrogation.probes)) as seconds:
+        observations = list(
+            walk.interrogation.observe(result.language_model(setting.decoder), walk.progress.advance)
+        )
+        audited = seconds()
+    walk.ledger.add_stage(
+        StageRecord(
+            id=key,
+            name=stage,
+            method=config.method,
+            steps=steps,
+            metrics=auditor.last,
+            seconds=round(trained, 3),
+            audit_seconds=round(audited, 3),
+        ),
+        exposures=auditor.exposures,
+        checkpoint=str(result.path.relative_to(setting.folder.parent)),
+        observations=observations,
+    )
+    return result
+
+
+@contextmanager
+def _watched(progress: Progress, title: str, total: int) -> Iterator:
+    start = time.monotonic()
+    progress.begin(title, total)
+    try:
+        yield lambda: time.monotonic() - start
+    finally:
+        progress.end(f"{title}: {time.monotonic() - start:.0f} s")

@@ -1,0 +1,47 @@
+"""Definitions of memorization, applied to what was observed. Computed when read, never stored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from probes import Match, Recovery, within
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """One rule. `applies` says whether it has anything to say of a probe at a level."""
+
+    name: str
+    text: str
+    """One sentence for people."""
+    decide: Callable[[Match, Recovery | None], bool | None]
+    """The verdict on a match at a level and on the probe's secret; None: not applicable."""
+
+
+def definitions(threshold: float) -> tuple[Definition, ...]:
+    """All definitions, the default one first.
+
+    `near` at level `exact` is the rule of arXiv 2406.11715: the normalised character edit distance between the
+    greedy completion and the target is at most `threshold`. `secret` is judged on exact bytes, so it is given at
+    level `exact` only.
+    """
+    return (
+        Definition(
+            name="near",
+            text=f"the greedy completion lies within a normalised edit distance of {threshold:g} of the target",
+            decide=lambda match, _: within(
+                match.distance, match.target_length, match.completion_length, threshold
+            ),
+        ),
+        Definition(
+            name="equal",
+            text="the greedy completion equals the target",
+            decide=lambda match, _: match.equal,
+        ),
+        Definition(
+            name="secret",
+            text="the example's secret occurs whole in the greedy completion (sensitive examples only)",
+            decide=lambda match, recovery: (
+                recovery.whole if recovery is not None and match.level == "exact" else None
+            ),
+        ),
+    )

@@ -1,0 +1,224 @@
+"""The contract between whoever audits and whoever renders: plain, versioned data.
+
+Every model here is frozen and refuses unknown fields, so that a page can rely on what it is given and a
+consumer of `findings.json` on what is documented. The texts inside `Evidence` are hostile: they come out of
+language models and out of files. Renderers escape them; producers redact the secrets first (`reports.redact`).
+
+Counts are integers, rates and distances lie in [0, 1], log-probabilities are in nats.
+Intervals are two-sided; their confidence is `Findings.confidence`.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Exposure = Literal["direct", "indirect", "none"]
+Arm = Literal["exposed", "control"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Proportion(_Record):
+    """`count` of `total`, with the interval of the underlying rate."""
+
+    count: int
+    total: int
+    rate: float = Field(description="count / total; 0 where total is 0")
+    low: float
+    high: float = Field(description="for a count of zero this is the upper bound to quote")
+
+
+class Difference(_Record):
+    """Exposed minus control over the same examples (paired)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Definition(_Record):
+    """One definition of memorization, applied to stored observations."""
+
+    name: str
+    text: str = Field(description="one sentence for people")
+    default: bool = False
+
+
+class Stage(_Record):
+    """One stage of the recipe as it ran."""
+
+    name: str
+    method: str = Field(description="pretrain, sft, reward, ppo, ipo, ...")
+    parent: str | None = Field(description="the stage whose checkpoint it started from")
+    uses: list[str] = Field(description="stages whose results it needed besides its parent")
+    cohort: str | None = Field(description="the cohort it showed; None for public data")
+    role: str | None = Field(description="how the cohort's examples entered: target, preferred, prompt")
+    steps: int
+    examples: int = Field(description="examples shown, both twins together")
+    exposures: int = Field(description="times an example was shown, both twins together")
+    metrics: dict[str, dict[str, float]] = Field(description="last value of each metric, by twin")
+    note: str | None = Field(default=None, description="how a checkpoint that is no language model was read")
+
+
+class RateRow(_Record):
+    """How often a cohort comes out at a stage: with exposure, without, and the paired difference."""
+
+    stage: str
+    cohort: str
+    repetition: int | None = Field(description="the stratum: times shown per example; None: all strata")
+    level: str = Field(description="exact, layout, code, renamed")
+    definition: str = Field(description="name of a `Definition`")
+    exposure: Exposure = Field(
+        description="by this stage the cohort was shown to this model (direct), only to a model that "
+        "steered it (indirect), or to neither yet (none: exposed and control should agree)"
+    )
+    exposed: Proportion
+    control: Proportion
+    difference: Difference
+
+
+class LikelihoodRow(_Record):
+    """Mean log-probability per target token (nats), averaged over examples."""
+
+    stage: str
+    cohort: str
+    repetition: int | None
+    exposure: Exposure
+    total: int
+    exposed: float
+    control: float
+    difference: Difference
+
+
+class TransitionRow(_Record):
+    """What became of a cohort's examples from one stage to the next along an edge of the stage graph."""
+
+    before: str
+    after: str
+    cohort: str
+    repetition: int | None
+    level: str
+    definition: str
+    arm: Arm
+    acquired: int = Field(description="not before, but after")
+    persisted: int = Field(description="before and after")
+    forgotten: int = Field(description="before, but not after")
+    never: int = Field(description="neither")
+    p_value: float = Field(description="exact McNemar test of acquired against forgotten, two-sided")
+
+
+class DistanceRow(_Record):
+    """Histogram of the normalised distance between completion and target."""
+
+    stage: str
+    cohort: str
+    level: str
+    arm: Arm
+    counts: list[int] = Field(description="equal bins over [0, 1], the last one closed on both sides")
+    within: int = Field(description="how many lie at or under the threshold; bins do not decide this")
+
+
+class Shown(_Record):
+    """Exposures of one example in one stage."""
+
+    stage: str
+    role: str
+    times: int
+    first_step: int
+    last_step: int
+
+
+class Outcome(_Record):
+    """One example after one stage, under the default definition at level `exact`."""
+
+    stage: str
+    exposed: bool = Field(description="memorized by the twin that was to see it")
+    control: bool = Field(description="memorized by the twin that was not")
+    distance: float = Field(description="normalised, exposed twin")
+    secret: bool | None = Field(description="its secret came out whole of the exposed twin; None: has none")
+
+
+class ExampleRow(_Record):
+    """The life of one example."""
+
+    id: str
+    kind: Literal["harvested", "sensitive", "given"]
+    language: str
+    source: str
+    first_line: int
+    last_line: int
+    cohort: str
+    half: Literal["A", "B"]
+    repetition: int
+    shown: list[Shown]
+    outcomes: list[Outcome]
+    first_shown: str | None = Field(description="first stage in which it was shown")
+    first_out: str | None = Field(description="first stage after which it came out of the twin that saw it")
+
+
+class Segment(_Record):
+    """One run of an aligned difference. Equal runs have the same text on both sides."""
+
+    op: Literal["equal", "replace", "insert", "delete"]
+    reason: str | None = Field(description="format, comment, rename, literal, secret or code; None if equal")
+    target: str
+    completion: str
+
+
+class Evidence(_Record):
+    """The training text and what the model said, side by side. Secrets are already masked."""
+
+    example: str
+    stage: str
+    twin: str
+    cohort: str
+    kind: str
+    source: str
+    first_line: int
+    last_line: int
+    repetition: int
+    normalized: float
+    control_normalized: float
+    secret: str | None = Field(description="whole, `prefix 12 of 40`, none; None: it has no secret")
+    prefix: str = Field(description="end of the text the model was given")
+    segments: list[Segment]
+
+
+class Run(_Record):
+    """What ran, enough to run it again."""
+
+    name: str
+    recipe_hash: str
+    seed: int
+    twins: list[str]
+    corpus: str = Field(description="one line for people")
+    counts: dict[str, int] = Field(description="examples, probes, observations, exposures, ...")
+    versions: dict[str, str]
+    command: str = Field(description="the command that repeats this run")
+
+
+class Findings(_Record):
+    """Everything a page may say."""
+
+    schema_version: int = SCHEMA_VERSION
+    run: Run
+    confidence: float
+    threshold: float = Field(description="normalised distance of the definition `near`")
+    levels: list[str]
+    definitions: list[Definition]
+    stages: list[Stage]
+    rates: list[RateRow] = Field(description="by stratum: repetition is never None")
+    totals: list[RateRow] = Field(description="over all strata: repetition is None")
+    likelihoods: list[LikelihoodRow] = Field(description="by stratum, and over all strata (None)")
+    transitions: list[TransitionRow] = Field(description="by stratum, and over all strata (None)")
+    distances: list[DistanceRow]
+    examples: list[ExampleRow]
+    evidence: list[Evidence] = Field(description="worst first")
+    evidence_total: int = Field(description="leaks found; `evidence` shows the first of them")
+    times: dict[str, float | str] = Field(
+        description="wall-clock facts; the only part two equal runs differ in"
+    )

@@ -1,0 +1,171 @@
+"""The reward model: which of two continuations of a prompt is the true one.
+
+Own trunk, started from the stage's parent, and a scalar head read at the last token. The preferred continuation
+is the true one. The rejected one is *weaker*: sampled from the parent itself at temperature 1 and cut to the same
+number of tokens, so that length tells nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rlhf.batches import Pairs, Prompts, rows, take
+from rlhf.events import Hook
+from rlhf.fit import Adam, fit
+from rlhf.generate import generate, row_keys
+from rlhf.model import Decoder, Params, hidden_states, values_of, with_scalar
+
+
+def last_index(weights: Array) -> Array:
+    """Index of the last weighted token of each row, int ``[batch]``: where a sequence is scored."""
+    time = weights.shape[1]
+    return jnp.max(jnp.where(weights > 0, jnp.arange(time), 0), axis=1)
+
+
+def score_rows(decoder: Decoder, params: Params, tokens: Array, last: Array) -> Array:
+    """The raw scalar at index `last` of each row, float32 ``[batch]``."""
+    hidden = hidden_states(decoder, params, tokens)
+    at_last = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+    return values_of(decoder, params, at_last)
+
+
+@partial(jax.jit, static_argnames=("decoder",))
+def score_batch(params: Params, tokens: Array, weights: Array, *, decoder: Decoder) -> Array:
+    """Raw scores of right-padded rows, float32 ``[batch]``."""
+    return score_rows(decoder, params, tokens, last_index(weights))
+
+
+@dataclass(frozen=True)
+class BradleyTerry:
+    """-log sigmoid(r_preferred - r_rejected), summed over pairs (Bradley and Terry 1952; arXiv 1706.03741)."""
+
+    decoder: Decoder
+
+    def __call__(self, params: Params, batch: Mapping[str, Array]) -> tuple[Array, Array, dict[str, Any]]:
+        """`batch` has `preferred`, `rejected` (int32 ``[batch, time]``), their `_weights`, and `real` ``[batch]``."""
+        tokens = jnp.concatenate([batch["preferred"], batch["rejected"]])
+        weights = jnp.concatenate([batch["preferred_weights"], batch["rejected_weights"]])
+        scores = score_rows(self.decoder, params, tokens, last_index(weights))
+        half = batch["preferred"].shape[0]
+        margin = scores[:half] - scores[half:]
+        real = batch["real"]
+        count = jnp.sum(real)
+        metrics = {
+            "accuracy": (jnp.sum((margin > 0) * real), count),
+            "margin": (jnp.sum(margin * real), count),
+        }
+        return jnp.sum(-jax.nn.log_sigmoid(margin) * real), count, metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """How to learn to score."""
+
+    learning_rate: float
+    warmup: int
+    """Steps over which the learning rate rises."""
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A trained scorer: ``(raw - mean) / deviation`` of the scalar head.
+
+    `mean` and `deviation` are those of the raw scores of the parent's own samples, so that a policy that has not
+    moved yet scores about 0 with deviation 1, whatever the scale of the head.
+    """
+
+    decoder: Decoder
+    params: Params
+    mean: float
+    deviation: float
+
+    def __call__(self, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Scores float32 ``[batch]`` of right-padded rows whose responses have weight."""
+        raw = score_batch(self.params, tokens, weights, decoder=self.decoder)  # pyright: ignore
+        return (np.asarray(raw) - self.mean) / self.deviation
+
+
+def sample_pairs(
+    params: Params,
+    prompts: Prompts,
+    continuations: Sequence[Sequence[int]],
+    *,
+    decoder: Decoder,
+    key: Array,
+    time: int,
+    eos: int,
+    pad: int,
+) -> Pairs:
+    """True continuations beside sampled ones of the same prompts, each sample as long as the truth at most.
+
+    A sample that equals the truth is no lesson: it is kept, and the pair then has a margin of 0 by construction.
+    """
+    keys = row_keys(key, jnp.arange(len(continuations)))
+    budget = max(len(c) for c in continuations)
+    sampled = generate(
+        params,
+        prompts.tokens,  # pyright: ignore[reportArgumentType]
+        prompts.lengths,  # pyright: ignore[reportArgumentType]
+        keys,
+        decoder=decoder,
+        budget=budget,
+        temperature=1.0,
+        eos=eos,
+        pad=pad,
+    )
+    lengths = np.minimum(np.asarray(sampled.lengths), [len(c) for c in continuations])
+    weaker = [list(map(int, t[:n])) for t, n in zip(np.asarray(sampled.tokens), lengths, strict=True)]
+    starts = [list(map(int, t[:n])) for t, n in zip(prompts.tokens, prompts.lengths, strict=True)]
+    return Pairs(
+        preferred=rows(starts, continuations, prompts.ids, time=time, fill=pad),
+        rejected=rows(starts, weaker, prompts.ids, time=time, fill=pad),
+    )
+
+
+def pair_batch(pairs: Pairs, index: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[tuple[str, ...], ...]]:
+    """The arrays of the pairs at `index` (-1: no pair), and the ids of the real ones."""
+    good, ids = take(pairs.preferred, index)
+    bad, _ = take(pairs.rejected, index)
+    batch = {
+        "preferred": good["tokens"],
+        "preferred_weights": good["weights"],
+        "rejected": bad["tokens"],
+        "rejected_weights": bad["weights"],
+        "real": good["real"],
+    }
+    return batch, ids
+
+
+def train(
+    params: Params,
+    pairs: Pairs,
+    order: np.ndarray,
+    config: RewardConfig,
+    *,
+    decoder: Decoder,
+    stage: str,
+    hooks: Sequence[Hook] = (),
+) -> RewardModel:
+    """Fit a scorer that starts from `params` (a language model of `decoder`'s shape)."""
+    scorer = Decoder(decoder.config, scalar=True)
+    adam = Adam(learning_rate=config.learning_rate, steps=len(order), warmup=config.warmup)
+    fitted = fit(
+        with_scalar(params, decoder.config.width),
+        (pair_batch(pairs, index) for index in order),
+        loss=BradleyTerry(scorer),
+        adam=adam,
+        stage=stage,
+        role="preferred",
+        steps=len(order),
+        hooks=hooks,
+    )
+    raw = np.asarray(
+        score_batch(fitted, pairs.rejected.tokens, pairs.rejected.weights, decoder=scorer)  # pyright: ignore
+    )
+    return RewardModel(scorer, fitted, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)
