@@ -137,6 +137,8 @@ class Ppo(_Stage):
     """The reward stage."""
     response: Positive = 32
     """Tokens of an answer."""
+    stop: bool = False
+    """Let the end-of-text token end an answer; otherwise every answer has `response` tokens."""
     epochs: Positive = 2
     """Passes over each rollout."""
     minibatch: Positive = 16

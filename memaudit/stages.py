@@ -241,7 +241,6 @@ def _reward(config: RewardStage, job: _Job) -> Params:
         decoder=job.decoder,
         key=jax.random.key(job.seed),
         time=job.setting.time,
-        eos=job.tokenizer.eos,
         pad=job.tokenizer.pad,
     )
     _save_pairs(job.folder, pairs)
@@ -297,6 +296,7 @@ def _ppo(config: Ppo, job: _Job) -> Params:
         ppo.PPOConfig(
             learning_rate=config.learning_rate,
             response=config.response,
+            stop=config.stop,
             epochs=config.epochs,
             minibatch=config.minibatch,
             kl_coefficient=config.kl_coefficient,

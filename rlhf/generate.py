@@ -60,13 +60,14 @@ def generate(
     decoder: Decoder,
     budget: int,
     temperature: float,
-    eos: int,
+    eos: int | None,
     pad: int,
 ) -> Generation:
     """Continue right-padded `prompts` (int32 ``[batch, time]``, true `lengths` ``[batch]``) by up to `budget` tokens.
 
     Temperature 0 is greedy. Otherwise each row is sampled with its own key of `keys` ``[batch]`` from the full
-    softmax of logits / temperature. A row ends with `eos`; the loop ends when every row has.
+    softmax of logits / temperature. A row ends with `eos`, and the loop when every row has; where `eos` is None,
+    every row has `budget` tokens.
     """
     batch, time = prompts.shape
     slots = time + budget
@@ -121,15 +122,18 @@ def generate(
             step=state.step + 1,
             tokens=tokens,
             logprobs=logprobs,
-            done=state.done | (token == eos),
+            done=state.done if eos is None else state.done | (token == eos),
             logits=logits_of(decoder, params, hidden[:, 0]),  # pyright: ignore
             cache=cache,  # pyright: ignore[reportArgumentType]
         )
 
     end = jax.lax.while_loop(unfinished, step, start)
-    ended = jnp.any(end.tokens == eos, axis=1)
-    first = jnp.argmax(end.tokens == eos, axis=1) + 1
-    return Generation(end.tokens, end.logprobs, jnp.where(ended, first, budget).astype(jnp.int32))
+    counted = jnp.full((batch,), budget, jnp.int32)
+    if eos is not None:
+        found = end.tokens == eos
+        first = jnp.argmax(found, axis=1).astype(jnp.int32) + 1
+        counted = jnp.where(jnp.any(found, axis=1), first, counted)
+    return Generation(end.tokens, end.logprobs, counted)
 
 
 @partial(jax.jit, static_argnames=("decoder",))

@@ -192,7 +192,7 @@ Params = dict
 
 def initialise(decoder: Decoder, key: Array) -> Params:
     """Fresh parameters."""
-    return decoder.init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+    return dict(decoder.init(key, jnp.zeros((1, 2), jnp.int32))["params"])
 
 
 def with_scalar(params: Params, width: int) -> Params:

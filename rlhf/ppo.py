@@ -29,6 +29,9 @@ class PPOConfig:
     learning_rate: float
     response: int
     """Tokens of an answer at most."""
+    stop: bool
+    """Whether the end-of-text token ends an answer. Without it every answer has `response` tokens, so that a reward
+    that was fitted on texts of one length is not asked about others (arXiv 1909.08593 does the same)."""
     epochs: int
     """Passes over each rollout batch."""
     minibatch: int
@@ -164,12 +167,12 @@ def train(
             coefficient=config.kl_coefficient,
             discount=config.discount,
             smoothing=config.smoothing,
-            eos=eos,
+            eos=eos if config.stop else None,
             pad=pad,
         )
         announce(hooks, BatchConsumed(stage=stage, step=step, role="prompt", rows=ids))
         announce(hooks, _rolled_out(stage, step, ids, rollout))
-        metrics = _objective(rollout, eos)
+        metrics, learnt = _objective(rollout, eos), {}
         for epoch in range(config.epochs):
             shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(step_key, 1 + epoch), len(index)))
             for rows in shuffled.reshape(-1, config.minibatch):

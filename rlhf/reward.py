@@ -1,8 +1,8 @@
 """The reward model: which of two continuations of a prompt is the true one.
 
 Own trunk, started from the stage's parent, and a scalar head read at the last token. The preferred continuation
-is the true one. The rejected one is *weaker*: sampled from the parent itself at temperature 1 and cut to the same
-number of tokens, so that length tells nothing.
+is the true one. The rejected one is *weaker*: sampled from the parent itself at temperature 1, with exactly as many
+tokens, so that length tells nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,10 +99,9 @@ def sample_pairs(
     decoder: Decoder,
     key: Array,
     time: int,
-    eos: int,
     pad: int,
 ) -> Pairs:
-    """True continuations beside sampled ones of the same prompts, each sample as long as the truth at most.
+    """True continuations beside sampled ones of the same prompts, each sample as long as the truth.
 
     A sample that equals the truth is no lesson: it is kept, and the pair then has a margin of 0 by construction.
     """
@@ -116,11 +115,13 @@ def sample_pairs(
         decoder=decoder,
         budget=budget,
         temperature=1.0,
-        eos=eos,
+        eos=None,
         pad=pad,
     )
-    lengths = np.minimum(np.asarray(sampled.lengths), [len(c) for c in continuations])
-    weaker = [list(map(int, t[:n])) for t, n in zip(np.asarray(sampled.tokens), lengths, strict=True)]
+    weaker = [
+        [int(token) for token in tokens[: len(truth)]]
+        for tokens, truth in zip(np.asarray(sampled.tokens), continuations, strict=True)
+    ]
     starts = [list(map(int, t[:n])) for t, n in zip(prompts.tokens, prompts.lengths, strict=True)]
     return Pairs(
         preferred=rows(starts, continuations, prompts.ids, time=time, fill=pad),

@@ -122,11 +122,12 @@ def roll_out(
     coefficient: float,
     discount: float,
     smoothing: float,
-    eos: int,
+    eos: int | None,
     pad: int,
 ) -> Rollout:
     """Answer `prompts` by up to `response` tokens each and shape what the reward says of the answers.
 
+    An answer ends with `eos`, or, where that is None, after `response` tokens.
     `policy` and `reference` are parameters of `decoder`, which has a scalar head; the reference's is not used.
     """
     answer = generate(

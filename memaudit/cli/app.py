@@ -6,6 +6,7 @@ import sys
 import typer
 
 from memaudit.cli import probes, recipe, report, run
+from memaudit.cli.pages import restart_with_huge_pages
 from memaudit.cli.terminal import complain
 from memaudit.errors import BadInput
 
@@ -25,6 +26,8 @@ app.add_typer(recipe.app, name="recipe")
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    if sys.argv[1:2] == ["run"] and "--help" not in sys.argv:
+        restart_with_huge_pages()
     try:
         app()
     except BadInput as error:
