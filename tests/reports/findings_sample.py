@@ -1,0 +1,415 @@
+"""A made-up run whose tables agree with each other: every count is counted from the same examples."""
+
+import math
+import random
+from hashlib import sha256
+
+from reports import (
+    Definition,
+    Difference,
+    DistanceRow,
+    Evidence,
+    ExampleRow,
+    Findings,
+    LikelihoodRow,
+    Outcome,
+    Proportion,
+    RateRow,
+    Run,
+    Segment,
+    Shown,
+    Stage,
+    TransitionRow,
+)
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</textarea></pre><img src=x onerror=alert(2)>",
+    "]]> --> <!-- {{ 7*7 }} {% raw %}",
+    "```\n# not a heading\n``` ~~~ | a | [x](http://192.0.2.1/)",
+    "\u202edesrever\u202c \u2066x\u2069 \u200bzero",
+    "nul\x00bell\x07esc\x1b[31m\u2028line",
+    "' onfocus='alert(3)' autofocus \" &amp; %{x} $1",
+    "@someone www.example.com <b>bold</b>",
+)
+STAGES = ("pretrain", "sft", "reward", "ppo", "ipo")
+COHORTS = ("sft", "reward", "ppo")
+STRATA = (1, 4, 16, 64)
+EDGES = (("pretrain", "sft"), ("sft", "reward"), ("sft", "ppo"), ("sft", "ipo"))
+LEVELS = ("exact", "layout", "code", "renamed")
+BINS = 20
+_DIRECT = {("sft", "sft"), ("sft", "reward"), ("sft", "ppo"), ("sft", "ipo")} | {
+    ("reward", "reward"),
+    ("reward", "ipo"),
+    ("ppo", "ppo"),
+}
+_STRENGTH = {
+    ("sft", "sft"): 1.0,
+    ("sft", "reward"): 1.0,
+    ("sft", "ppo"): 0.85,
+    ("sft", "ipo"): 0.7,
+    ("reward", "ipo"): 0.55,
+    ("reward", "reward"): 0.05,
+    ("ppo", "ppo"): 0.08,
+}
+_BY_TIMES = {1: 0.03, 4: 0.3, 16: 0.8, 64: 0.97}
+
+
+def wilson(count: int, total: int) -> Proportion:
+    """Wilson's score interval at 95 %."""
+    if total == 0:
+        return Proportion(count=0, total=0, rate=0.0, low=0.0, high=1.0)
+    rate, z = count / total, 1.959964
+    middle = (rate + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    low = 0.0 if count == 0 else middle - half
+    return Proportion(
+        count=count, total=total, rate=rate, low=low, high=1.0 if count == total else middle + half
+    )
+
+
+def paired(exposed: list[bool], control: list[bool]) -> Difference:
+    """Difference of paired rates with a normal interval, widened for the discreteness of counts."""
+    total = len(exposed)
+    gain = sum(one and not other for one, other in zip(exposed, control, strict=True))
+    loss = sum(other and not one for one, other in zip(exposed, control, strict=True))
+    value = (gain - loss) / total
+    half = 1.96 * math.sqrt(max(0.0, gain + loss - (gain - loss) ** 2 / total)) / total + 1 / total
+    return Difference(value=value, low=max(-1.0, value - half), high=min(1.0, value + half))
+
+
+def mcnemar(acquired: int, forgotten: int) -> float:
+    """Exact two-sided McNemar test."""
+    trials = acquired + forgotten
+    tail = sum(math.comb(trials, k) for k in range(min(acquired, forgotten) + 1)) / 2**trials
+    return min(1.0, 2 * tail)
+
+
+def exposure(stage: str, cohort: str) -> str:
+    if (cohort, stage) in _DIRECT:
+        return "direct"
+    return "indirect" if (cohort, stage) == ("reward", "ppo") else "none"
+
+
+def build(*, seed: int = 0, per_stratum: int = 16, strength: float = 1.0, hostile: bool = True) -> Findings:
+    """Make findings. `strength` 0 is a run in which nothing is memorized, by either twin."""
+    rng = random.Random(seed)
+    examples, near = [], {}
+    for cohort in COHORTS:
+        for times in STRATA:
+            for place in range(per_stratum):
+                row, states = _example(rng, cohort, times, place, strength, hostile)
+                examples.append(row)
+                near[row.id] = states
+    rates, totals = [], []
+    for stage in STAGES:
+        for cohort in COHORTS:
+            for level in LEVELS:
+                for name in ("near", "verbatim"):
+                    for times in (None, *STRATA):
+                        rows = [
+                            row
+                            for row in examples
+                            if row.cohort == cohort and times in (None, row.repetition)
+                        ]
+                        found = _rate(stage, cohort, times, level, name, rows, near)
+                        (totals if times is None else rates).append(found)
+    evidence = _evidence(examples, hostile)
+    odd = HOSTILE[0] if hostile else "plain"
+    return Findings(
+        run=Run(
+            name="quickstart" if not hostile else f"quickstart {HOSTILE[4]}",
+            recipe_hash=sha256(b"recipe").hexdigest(),
+            seed=seed,
+            twins=["A", "B"],
+            corpus=f"412 functions and classes of a standard library, 96 synthetic sensitive examples ({odd})",
+            counts={
+                "examples": len(examples),
+                "probes": 2 * len(examples),
+                "observations": 1920,
+                "exposures": 9792,
+            },
+            versions={"memaudit": "0.1.0", "jax": "0.10.1", "python": "3.11.2"},
+            command="memaudit run quickstart --out runs/quickstart --set seed=0",
+        ),
+        confidence=0.95,
+        threshold=0.1,
+        levels=list(LEVELS),
+        definitions=[
+            Definition(
+                name="near",
+                text="Greedy completion within a normalised edit distance of 0.1 of the training text.",
+                default=True,
+            ),
+            Definition(name="verbatim", text="Greedy completion equal to the training text."),
+        ],
+        stages=_stages(len(examples)),
+        rates=rates,
+        totals=totals,
+        likelihoods=[_likelihood(rng, stage, cohort, strength) for stage in STAGES for cohort in COHORTS],
+        transitions=_transitions(examples),
+        distances=_distances(rng, examples),
+        examples=examples,
+        evidence=evidence,
+        evidence_total=sum(outcome.exposed for row in examples for outcome in row.outcomes),
+        times={"seconds": 251.7, "finished": "2026-01-02T03:04:05Z"},
+    )
+
+
+def renamed(findings: Findings, names: dict[str, str]) -> Findings:
+    """Give stages, cohorts, twins and whatever else is called by one of `names` another name."""
+
+    def swap(value):
+        if isinstance(value, dict):
+            return {key: item if key == "half" else swap(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [swap(item) for item in value]
+        return names.get(value, value) if isinstance(value, str) else value
+
+    plain = swap(findings.model_dump())
+    for old, new in zip(findings.stages, plain["stages"], strict=True):
+        new["method"] = old.method
+    return Findings.model_validate(plain)
+
+
+def empty() -> Findings:
+    """Make findings of a run in which nothing was measured."""
+    full = build(per_stratum=1, hostile=False)
+    names = (
+        "rates",
+        "totals",
+        "likelihoods",
+        "transitions",
+        "distances",
+        "examples",
+        "evidence",
+        "definitions",
+    )
+    return full.model_copy(
+        update={name: [] for name in names} | {"evidence_total": 0, "stages": [], "levels": []}
+    )
+
+
+def _stages(examples: int) -> list[Stage]:
+    shared = {"steps": 400, "examples": examples // 3, "exposures": 1360}
+    metrics = {"A": {"loss": 1.2345678}, "B": {"loss": 1.198}}
+    rl = {twin: {"kl": 0.021, "reward": 1.7, "clip_fraction": 0.08} for twin in "AB"}
+    return [
+        Stage(
+            name="pretrain", method="pretrain", parent=None, uses=[], cohort=None, role=None, steps=800,
+            examples=900, exposures=7200, metrics={"A": {"loss": 2.31}},
+        ),
+        Stage(
+            name="sft", method="sft", parent="pretrain", uses=[], cohort="sft", role="target",
+            metrics=metrics, **shared,
+        ),
+        Stage(
+            name="reward", method="reward", parent="sft", uses=[], cohort="reward", role="preferred",
+            metrics={twin: {"accuracy": 0.93} for twin in "AB"},
+            note="Read with the language head of its parent on the trunk of the reward model.", **shared,
+        ),
+        Stage(
+            name="ppo", method="ppo", parent="sft", uses=["reward"], cohort="ppo", role="prompt",
+            metrics=rl, **shared,
+        ),
+        Stage(
+            name="ipo", method="ipo", parent="sft", uses=[], cohort="reward", role="preferred",
+            metrics=metrics, **shared,
+        ),
+    ]  # fmt: skip
+
+
+def _example(
+    rng: random.Random, cohort: str, times: int, place: int, strength: float, hostile: bool
+) -> tuple[ExampleRow, dict[tuple[str, str], list[bool]]]:
+    sensitive = place % 4 == 0
+    draw = {arm: rng.random() for arm in ("exposed", "control")}
+    outcomes, states = [], {}
+    for stage in STAGES:
+        reach = _STRENGTH.get((cohort, stage), 0.0) * _BY_TIMES[times] + 0.008
+        chances = {"exposed": strength * reach, "control": strength * 0.012}
+        wobble = rng.gauss(0, 0.03)
+        # Out at `exact` is out at every level above it; each level adds a few.
+        levels = {arm: [draw[arm] < chances[arm] * (1 + 0.12 * level) + wobble * strength for level in range(4)]
+                  for arm in ("exposed", "control")}  # fmt: skip
+        for arm, flags in levels.items():
+            for place_, _ in enumerate(flags):
+                flags[place_] = any(flags[: place_ + 1])
+            states[stage, arm] = flags
+        out = levels["exposed"][0]
+        distance = rng.random() * 0.1 if out else min(1.0, 0.2 + 0.8 * rng.betavariate(5, 2.2))
+        outcomes.append(
+            Outcome(
+                stage=stage,
+                exposed=out,
+                control=levels["control"][0],
+                distance=round(distance, 4),
+                secret=(out and distance < 0.06) if sensitive else None,
+            )
+        )
+    shown = [
+        Shown(stage=stage.name, role=stage.role or "", times=times, first_step=3, last_step=396)
+        for stage in _stages(3)
+        if stage.cohort == cohort
+    ]
+    seen = [outcome.stage for outcome in outcomes if outcome.exposed]
+    source = f"lib/{rng.choice(['argparse', 'csv', 'zipfile', 'email/message', 'logging/handlers'])}.py"
+    if hostile and place == 1:
+        source = f"odd/{HOSTILE[STRATA.index(times) * 2 % len(HOSTILE)]}"
+    first = rng.randrange(1, 900)
+    row = ExampleRow(
+        id=sha256(f"{cohort} {times} {place}".encode()).hexdigest(),
+        kind="sensitive" if sensitive else "harvested",
+        language="python",
+        source=source,
+        first_line=first,
+        last_line=first + rng.randrange(4, 30),
+        cohort=cohort,
+        half="A" if place % 2 == 0 else "B",
+        repetition=times,
+        shown=shown,
+        outcomes=outcomes,
+        first_shown=shown[0].stage,
+        first_out=seen[0] if seen else None,
+    )
+    return row, states
+
+
+def _rate(stage, cohort, times, level, definition, rows, near) -> RateRow:
+    place = LEVELS.index(level)
+    flags = {arm: [near[row.id][stage, arm][place] for row in rows] for arm in ("exposed", "control")}
+    if definition == "verbatim":
+        keep = [outcome.distance < 0.05 for row in rows for outcome in row.outcomes if outcome.stage == stage]
+        flags = {arm: [one and kept for one, kept in zip(flags[arm], keep, strict=True)] for arm in flags}
+    return RateRow(
+        stage=stage,
+        cohort=cohort,
+        repetition=times,
+        level=level,
+        definition=definition,
+        exposure=exposure(stage, cohort),
+        exposed=wilson(sum(flags["exposed"]), len(rows)),
+        control=wilson(sum(flags["control"]), len(rows)),
+        difference=paired(flags["exposed"], flags["control"]),
+    )
+
+
+def _likelihood(rng: random.Random, stage: str, cohort: str, strength: float) -> LikelihoodRow:
+    shift = strength * (1.4 * _STRENGTH.get((cohort, stage), 0.0) + rng.gauss(0, 0.01))
+    if (cohort, stage) == ("reward", "ppo"):
+        shift = 0.12 * strength
+    return LikelihoodRow(
+        stage=stage,
+        cohort=cohort,
+        repetition=None,
+        exposure=exposure(stage, cohort),
+        total=64,
+        exposed=-1.9 + shift,
+        control=-1.9,
+        difference=Difference(value=shift, low=shift - 0.06, high=shift + 0.06),
+    )
+
+
+def _transitions(examples: list[ExampleRow]) -> list[TransitionRow]:
+    found = []
+    for before, after in EDGES:
+        for cohort in COHORTS:
+            for times in (None, *STRATA):
+                rows = [row for row in examples if row.cohort == cohort and times in (None, row.repetition)]
+                for arm in ("exposed", "control"):
+                    states = {
+                        stage: [getattr(o, arm) for row in rows for o in row.outcomes if o.stage == stage]
+                        for stage in (before, after)
+                    }
+                    pairs = list(zip(states[before], states[after], strict=True))
+                    acquired, forgotten = pairs.count((False, True)), pairs.count((True, False))
+                    found.append(
+                        TransitionRow(
+                            before=before, after=after, cohort=cohort, repetition=times, level="exact",
+                            definition="near", arm=arm, acquired=acquired, forgotten=forgotten,
+                            persisted=pairs.count((True, True)), never=pairs.count((False, False)),
+                            p_value=mcnemar(acquired, forgotten),
+                        )
+                    )  # fmt: skip
+    return found
+
+
+def _distances(rng: random.Random, examples: list[ExampleRow]) -> list[DistanceRow]:
+    found = []
+    for stage in STAGES:
+        for cohort in COHORTS:
+            for arm in ("exposed", "control"):
+                values = []
+                for row in examples:
+                    if row.cohort == cohort:
+                        outcome = next(outcome for outcome in row.outcomes if outcome.stage == stage)
+                        far = min(1.0, 0.2 + 0.8 * rng.betavariate(5, 2.2))
+                        values.append(
+                            outcome.distance if arm == "exposed" else 0.05 if outcome.control else far
+                        )
+                counts = [0] * BINS
+                for value in values:
+                    counts[min(BINS - 1, int(value * BINS))] += 1
+                within = sum(value <= 0.1 for value in values)
+                found.append(
+                    DistanceRow(
+                        stage=stage, cohort=cohort, level="exact", arm=arm, counts=counts, within=within
+                    )
+                )
+    return found
+
+
+def _equal(text: str) -> Segment:
+    return Segment(op="equal", reason=None, target=text, completion=text)
+
+
+_SECRET = [
+    _equal('    config = load("settings.toml")\n    token = "'),
+    Segment(op="replace", reason="secret", target="█" * 24, completion="█" * 14 + "0000000000"),
+    _equal('"\n    '),
+    Segment(op="replace", reason="rename", target="session", completion="client"),
+    _equal(" = connect(config.host, token)\n"),
+    Segment(op="delete", reason="comment", target="    # owner: █████████\n", completion=""),
+    _equal("    return retry("),
+    Segment(op="replace", reason="literal", target="5", completion="3"),
+    _equal(")\n"),
+]
+_LAYOUT = [
+    _equal("        if self._closed:\n            raise ValueError('I/O operation on closed file')\n"),
+    Segment(op="replace", reason="format", target="        return self.rows[ start:stop ]\n",
+            completion="        return self.rows[start:stop]\n"),
+    Segment(op="insert", reason="code", target="", completion="        self.flush()\n"),
+    _equal("\n    def close(self):\n        self._closed = True\n"),
+]  # fmt: skip
+_WHOLE = [
+    _equal("    path = '/home/█████████/projects/█████████/deploy.key'\n    return open(path).read()\n")
+]
+
+
+def _evidence(examples: list[ExampleRow], hostile: bool) -> list[Evidence]:
+    odd = [Segment(op="equal", reason=None, target=text, completion=text) for text in HOSTILE]
+    odd.append(Segment(op="replace", reason="code", target=HOSTILE[0], completion=HOSTILE[1]))
+    texts = [_SECRET, _WHOLE, _LAYOUT] + ([odd] if hostile else [])
+    leaks = [(row, outcome) for row in examples for outcome in row.outcomes if outcome.exposed]
+    leaks.sort(key=lambda pair: (pair[0].kind != "sensitive", pair[1].distance))
+    return [
+        Evidence(
+            example=row.id,
+            stage=outcome.stage,
+            twin=row.half,
+            cohort=row.cohort,
+            kind=row.kind,
+            source=row.source,
+            first_line=row.first_line,
+            last_line=row.last_line,
+            repetition=row.repetition,
+            normalized=outcome.distance,
+            control_normalized=0.71,
+            secret=None if outcome.secret is None else ("whole" if outcome.secret else "prefix 14 of 24"),
+            prefix=HOSTILE[place]
+            if hostile and place < len(HOSTILE)
+            else 'def connect_to_store(host):\n    """Open it."""\n',
+            segments=texts[place % len(texts)],
+        )
+        for place, (row, outcome) in enumerate(leaks[:12])
+    ]

@@ -1,0 +1,155 @@
+"""The page in a real browser: from a file, with the network off, and nothing on the console."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from findings_sample import HOSTILE, build, empty, renamed
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from reports import render_html
+
+pytestmark = pytest.mark.browser
+NAMES = {"sft": HOSTILE[0], "ppo": HOSTILE[3], "reward": HOSTILE[6]}
+DRAWN = "() => [...document.querySelectorAll('.plot:not([hidden] *)')].every(plot => plot.querySelector('.main-svg'))"
+DISTANCES = "() => [...document.querySelectorAll('#example-table tbody td:last-child')].map(cell => +cell.dataset.sort)"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("reports")
+    pages = {"plain": build(hostile=False), "hostile": renamed(build(), NAMES), "empty": empty()}
+    for name, findings in pages.items():
+        (folder / f"{name}.html").write_text(render_html(findings), encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in pages}
+
+
+@contextmanager
+def opened(
+    browser: Browser, file: Path, *, scheme: str = "light", width: int = 1280, hash: str = ""
+) -> Iterator[Page]:
+    """Open a page and hold it to silence: no message, error, dialog or request."""
+    context = browser.new_context(
+        offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
+    )
+    heard, asked = [], []
+    page = context.new_page()
+    page.on("console", lambda message: heard.append((message.type, message.text)))
+    page.on("pageerror", lambda error: heard.append(("error", str(error))))
+    page.on("dialog", lambda dialog: (heard.append(("dialog", dialog.message)), dialog.dismiss()))
+    page.on("request", lambda request: asked.append(request.url))
+    try:
+        page.goto(file.as_uri() + hash)
+        page.wait_for_function(DRAWN)
+        yield page
+        assert heard == []
+        assert [url.split("#")[0] for url in asked] == [file.as_uri()]
+    finally:
+        context.close()
+
+
+def shown_rows(page: Page) -> list[str]:
+    return page.locator("#example-table tbody tr:visible").all_inner_texts()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_the_page_is_quiet_and_fits(browser: Browser, files: dict[str, Path], scheme: str, width: int):
+    with opened(browser, files["hostile"], scheme=scheme, width=width) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator(".plot .main-svg:visible").count() > 10
+        assert page.locator(".sankey-link").count() > 0
+        assert page.evaluate("document.querySelectorAll('iframe, object, img, textarea').length") == 0
+
+
+def test_an_empty_page_is_quiet(browser: Browser, files: dict[str, Path]):
+    with opened(browser, files["empty"]) as page:
+        assert page.get_by_text("Nothing was measured").count() == 1
+
+
+def test_figures_follow_the_scheme_and_the_printer(browser: Browser, files: dict[str, Path]):
+    ink = "getComputedStyle(document.querySelector('#forest-0 .ytick text')).fill"
+    light, dark = "rgb(42, 45, 49)", "rgb(228, 226, 220)"
+    with opened(browser, files["plain"]) as page:
+        assert page.evaluate(ink) == light
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(f"() => {ink} === '{dark}'")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
+        assert page.locator("details:not([open])").count() > 0
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.wait_for_function(f"() => {ink} === '{light}'")
+        assert page.locator("details:not([open])").count() == 0
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.wait_for_function(f"() => {ink} === '{dark}'")
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function(f"() => {ink} === '{light}'")
+
+
+def test_what_is_chosen_narrows_the_page_and_the_hash_keeps_it(browser: Browser, files: dict[str, Path]):
+    findings = build(hostile=False)
+    wanted = [row for row in findings.examples if row.cohort == "reward" and "csv" in row.source
+              and any(outcome.exposed for outcome in row.outcomes if outcome.stage == "ipo")]  # fmt: skip
+    assert 0 < len(wanted) < len(findings.examples)
+
+    def is_as_chosen(page: Page):
+        assert len(shown_rows(page)) == len(wanted)
+        assert (
+            page.locator("#filter-count").inner_text()
+            == f"Showing {len(wanted)} of {len(findings.examples)}."
+        )
+        assert page.input_value("#filter-text") == "CSV"
+        order = page.evaluate(DISTANCES)
+        assert order == sorted(order, reverse=True)
+        assert page.locator("#example-table th[aria-sort=descending] button").inner_text() == "ipo"
+        assert page.locator("#pick-view").evaluate("s => s.selectedOptions[0].text") == "renamed, verbatim"
+        assert (
+            page.locator(".view:visible").get_attribute("data-view") == page.input_value("#pick-view") != "0"
+        )
+        assert page.locator(".panels:visible").count() == 3
+        assert page.locator("#flow .panels:visible").get_attribute("data-cohort") == "1"
+        assert page.locator(".pick-cohort").last.evaluate("s => s.selectedOptions[0].text") == "reward"
+
+    with opened(browser, files["plain"]) as page:
+        assert len(shown_rows(page)) == len(findings.examples)
+        page.fill("#filter-text", "CSV")
+        page.select_option("#filter-cohort", "reward")
+        page.select_option("#filter-out", "ipo")
+        page.select_option("#pick-view", label="renamed, verbatim")
+        page.locator(".pick-cohort").first.select_option(label="reward")
+        page.locator("#example-table thead button", has_text="ipo").focus()
+        page.keyboard.press("Enter")
+        rising = page.evaluate(DISTANCES)
+        assert rising == sorted(rising)
+        page.keyboard.press("Enter")
+        is_as_chosen(page)
+        page.wait_for_function(DRAWN)
+        hash = page.evaluate("location.hash")
+    with opened(browser, files["plain"], hash=hash) as page:
+        is_as_chosen(page)
+
+
+def test_a_count_leads_to_its_examples(browser: Browser, files: dict[str, Path]):
+    findings = build()
+    out = sum(
+        any(o.exposed for o in row.outcomes if o.stage == "sft")
+        for row in findings.examples
+        if row.cohort == "sft"
+    )
+    with opened(browser, files["hostile"]) as page:
+        page.locator(f".view:visible .matrix a[href$='out={quote(HOSTILE[0], safe='/')}']").first.click()
+        page.wait_for_function("() => location.hash.includes('cohort=')")
+        assert len(shown_rows(page)) == out
+        page.locator("#example-table tbody tr:visible a.see").first.click()
+        page.wait_for_function("() => location.hash.startsWith('#leak-')")
+        assert page.evaluate("document.querySelector(location.hash).open")

@@ -1,0 +1,244 @@
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from findings_sample import HOSTILE, build, empty, renamed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports import Findings, Segment, render_html
+from reports.escape import visible
+
+VOID = {"meta", "link", "input", "br", "img", "hr"}
+NAMES = {"sft": HOSTILE[0], "ppo": HOSTILE[3], "reward": HOSTILE[6], "ipo": HOSTILE[5], "A": HOSTILE[1]}
+
+
+class Page(HTMLParser):
+    """Reads a page as a browser would, as far as elements, attributes and text go."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.scripts: list[tuple[dict[str, str], str]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        values = {key: value or "" for key, value in attrs}
+        self.elements.append((tag, values))
+        if tag == "script":
+            self.scripts.append((values, ""))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, "elements are nested"
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            values, before = self.scripts[-1]
+            self.scripts[-1] = values, before + data
+        elif self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def shape(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(tag, tuple(values)) for tag, values in self.elements]
+
+    @property
+    def policy(self) -> str:
+        return next(
+            v["content"] for _, v in self.elements if v.get("http-equiv") == "Content-Security-Policy"
+        )
+
+    @property
+    def data(self) -> dict:
+        return next(json.loads(body) for values, body in self.scripts if values.get("id") == "report-data")
+
+
+def quick(findings: Findings) -> Page:
+    """Render without plotly's five megabytes, for tests that read the page many times."""
+    with patch("reports.html.get_plotlyjs", return_value="var Plotly;"):
+        return Page(render_html(findings))
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(render_html(renamed(build(), NAMES)))
+
+
+def test_the_page_holds_three_scripts_and_the_policy_names_two(page: Page):
+    runs = [body for values, body in page.scripts if values == {}]
+    assert [values for values, _ in page.scripts] == [
+        {"type": "application/json", "id": "report-data"},
+        {},
+        {},
+    ]
+    hashes = [base64.b64encode(hashlib.sha256(body.encode()).digest()).decode() for body in runs]
+    assert re.findall(r"'sha256-([^']+)'", page.policy) == hashes
+    assert len(runs[0]) > 1_000_000, "plotly is inside, once"
+
+
+def test_the_policy_allows_nothing_from_elsewhere(page: Page):
+    parts = dict(part.strip().split(" ", 1) for part in page.policy.split(";"))
+    assert parts["default-src"] == "'none'"
+    assert "unsafe" not in parts["script-src"]
+    assert parts["img-src"] == "data:"
+    assert set(parts) == {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
+
+
+def test_nothing_on_the_page_points_elsewhere_or_handles_events(page: Page):
+    for tag, values in page.elements:
+        assert tag not in {"iframe", "object", "embed", "base", "img", "textarea", "svg"}
+        assert not [name for name in values if name.startswith("on")]
+        assert not {"src", "srcset", "action", "formaction", "srcdoc"} & set(values)
+        assert re.fullmatch(r"min-height: \d+px", values.get("style", "min-height: 0px"))
+        assert values.get("href", "#").startswith(("#", "data:,"))
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_texts_are_shown_and_nothing_else(page: Page, hostile: str):
+    shown = visible(hostile).replace("\n", "⏎\n")
+    assert shown in page.text, "evidence quotes it, its line breaks marked"
+    assert "\x00" not in page.text
+    assert "\u202e" not in page.text
+
+
+def test_a_hostile_name_is_a_name_in_every_table(page: Page):
+    shown = visible(HOSTILE[0], lines=False)
+    assert page.text.count(shown) > 20
+    options = [values["value"] for tag, values in page.elements if tag == "option"]
+    assert HOSTILE[0] in options, "a filter works by the name as it is"
+
+
+def test_names_do_not_change_the_page(page: Page):
+    plain = quick(build())
+    assert plain.shape == quick(renamed(build(), NAMES)).shape == page.shape
+
+
+SMALL = build(per_stratum=1)
+
+
+def leaking(text: str) -> Page:
+    """Render a page that quotes one text wherever a page quotes hostile texts."""
+    parts = [Segment(op="replace", reason="code", target=f"<{text}", completion=f"{text}\n&lt;")]
+    leak = SMALL.evidence[0].model_copy(update={"source": text, "prefix": f"x{text}", "segments": parts})
+    return quick(SMALL.model_copy(update={"evidence": [leak]}))
+
+
+@settings(max_examples=20)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_any_text_leaves_the_page_its_shape(text: str):
+    page = leaking(text)
+    letters_only = re.sub("[^█\n]+", "x", text)  # masks and line breaks are marked up
+    assert page.shape == leaking(letters_only).shape
+    assert visible(f"<{text}").replace("\n", "⏎\n") in page.text
+
+
+def test_data_for_scripts_cannot_end_its_script(page: Page):
+    body = next(body for values, body in page.scripts if values.get("id"))
+    assert not re.search("[<>&\u2028\u2029]", body)
+    assert body.isascii()
+    figures = page.data["figures"]
+    plots = [values["id"] for tag, values in page.elements if values.get("class") == "plot"]
+    assert sorted(figures) == sorted(plots)
+    assert len(plots) == len(set(plots)) > 20
+
+
+def test_the_sections_come_in_their_order(page: Page):
+    sections = [values["id"] for tag, values in page.elements if tag == "section"]
+    assert sections == ["run", "rates", "flow", "dose", "distance", "likelihood", "transitions", "evidence",
+                        "examples", "reading"]  # fmt: skip
+    contents = [values["href"] for tag, values in page.elements if tag == "a"][1:12]
+    assert contents == ["#headline", *(f"#{name}" for name in sections)]
+    heads = [values for tag, values in page.elements if tag == "th"]
+    assert heads
+    assert all(values["scope"] in ("row", "col") for values in heads)
+    tables = sum(tag == "table" for tag, _ in page.elements)
+    assert tables == sum(tag == "caption" for tag, _ in page.elements)
+
+
+def test_ids_are_unique(page: Page):
+    ids = [values["id"] for _, values in page.elements if "id" in values]
+    assert len(ids) == len(set(ids))
+
+
+def test_cells_tell_what_the_cohort_met():
+    marks = [
+        values.get("class", "").split() for tag, values in quick(build(hostile=False)).elements if tag == "td"
+    ]
+    cells = [mark[0] for mark in marks if mark[-1:] in (["more"], ["open"], ["less"])]
+    assert len(cells) == 8 * 15, "four levels and two definitions of five stages and three cohorts"
+    for start in range(0, len(cells), 15):
+        view = cells[start : start + 15]
+        assert [view.count(kind) for kind in ("direct", "indirect", "none")] == [7, 1, 7]
+
+
+def test_what_is_cut_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("reports.html.EXAMPLES_SHOWN", 10)
+    findings = build(hostile=False)
+    page = quick(findings)
+    assert f"Showing 10 of {len(findings.examples)}." in page.text
+    assert f"Showing {len(findings.evidence)} of {findings.evidence_total} leaks" in page.text
+
+
+def test_masks_are_marked_as_such():
+    page = quick(build(hostile=False))
+    masks = [values for tag, values in page.elements if values.get("class") == "mask"]
+    assert {values.get("title") for values in masks} == {"masked", None}
+    assert "█" * 24 in page.text
+
+
+def test_a_run_in_which_nothing_was_measured_has_a_page():
+    page = quick(empty())
+    for words in ("Nothing was measured", "No rates were measured.", "No transitions were recorded.",
+                  "No example came out", "No examples were recorded."):  # fmt: skip
+        assert words in page.text
+    assert page.data["figures"] == {}
+
+
+def test_equal_findings_give_equal_bytes():
+    code = (
+        "import hashlib; from findings_sample import build; import reports;"
+        "f = build();"
+        "print(*(hashlib.sha256(r(f).encode()).hexdigest()"
+        " for r in (reports.render_html, reports.render_markdown, reports.render_json)))"
+    )
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(paths)},
+            capture_output=True, text=True, check=True,
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) == 3
+
+
+def test_a_script_that_could_end_early_is_refused():
+    with (
+        patch("reports.html.get_plotlyjs", return_value="x = '</script>'"),
+        pytest.raises(ValueError, match="expected a script that can stand in a page"),
+    ):
+        render_html(SMALL)
+
+
+def test_visible_shows_what_hides():
+    assert visible("a\x00b\x7f\u202e\u200b\r\n\t") == "a␀b␡‹U+202E›‹U+200B›␍\n\t"
+    assert visible("a\n\tb", lines=False) == "a␊␉b"
+    assert visible("naïve = 'Ω→█'") == "naïve = 'Ω→█'"
