@@ -1,0 +1,200 @@
+"""Findings as one HTML file: it opens from a disk with the network off.
+
+Every text in it is hostile. It reaches the page in three ways only: escaped by the template, as JSON that cannot
+end its script element, or as a figure's label that plotly is given as text. The content security policy allows no
+request and no script but the two whose hashes it names.
+"""
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from reports import charts, flow, phrases, selection
+from reports.escape import visible
+from reports.findings import Findings, RateRow
+from reports.headline import Name, Statement, reading, statements
+from reports.redact import MASK
+from reports.selection import View
+from reports.theme import PALETTE, Panel
+
+EXAMPLES_SHOWN = 2000
+"""How many examples the page lists; it says how many there are."""
+
+LEVELS = {
+    "exact": "Nothing is taken away: the same characters.",
+    "layout": "White space and line breaks are taken away; Python's indentation counts.",
+    "code": "Comments, docstrings, optional separators and quote style are taken away as well.",
+    "renamed": "Names that can be bound are taken away as well: the same code under other names.",
+    "shape": "Literals that hold no secret are taken away as well: the same outline.",
+}
+"""What each level of comparison takes away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Figure:
+    """A panel with the id of its element."""
+
+    id: str
+    panel: Panel
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The stage-by-cohort table of one view, with its forest plot."""
+
+    view: View
+    text: str
+    cells: dict[tuple[str, str], RateRow]
+    figure: _Figure | None
+
+
+def render_html(findings: Findings) -> str:
+    """Return the report as one self-contained page. Equal findings give equal bytes."""
+    cohorts = selection.cohort_names(findings)
+    tables = [_table(findings, view, place) for place, view in enumerate(selection.views(findings))]
+    likelihood = charts.likelihood_forest(findings)
+    by_cohort = {
+        "flow": [
+            _numbered("flow", place, flow.flow(findings, cohort)) for place, cohort in enumerate(cohorts)
+        ],
+        "dose": [
+            _numbered("dose", place, charts.dose_response(findings, cohort))
+            for place, cohort in enumerate(cohorts)
+        ],
+        "distance": [
+            _numbered("distance", place, charts.distance_histograms(findings, cohort))
+            for place, cohort in enumerate(cohorts)
+        ],
+    }
+    single = None if likelihood is None else _Figure(id="likelihood-forest", panel=likelihood)
+    figures = [figure for groups in by_cohort.values() for group in groups for figure in group]
+    figures += [table.figure for table in tables if table.figure is not None]
+    figures += [] if single is None else [single]
+    data = {"palette": PALETTE, "figures": {figure.id: figure.panel.figure for figure in figures}}
+    view = selection.default_view(findings)
+    plotly, script = _inline(get_plotlyjs()), _inline(_asset("report.js"))
+    return _environment().get_template("report.html.j2").render(
+        findings=findings,
+        headline=_grouped(statements(findings)),
+        reading=reading(findings),
+        cohorts=cohorts,
+        stages=selection.stage_names(findings),
+        stage_records={stage.name: stage for stage in findings.stages},
+        tables=tables,
+        view=view,
+        opened=None if view is None else selection.worst_cohort(findings, view),
+        charts=by_cohort,
+        likelihood_figure=single,
+        likelihoods=selection.likelihoods(findings),
+        strata={} if view is None else selection.strata(findings, view),
+        transitions=[] if view is None else selection.transitions(findings, view),
+        examples=[
+            (example, {outcome.stage: outcome for outcome in example.outcomes})
+            for example in findings.examples[:EXAMPLES_SHOWN]
+        ],
+        leaks={leak.example: place for place, leak in reversed(list(enumerate(findings.evidence, 1)))},
+        levels=LEVELS,
+        policy=_policy(plotly, script),
+        style=_inline(_asset("report.css")),
+        plotly=plotly,
+        script=script,
+        data=htmlsafe_json_dumps(data, sort_keys=True, allow_nan=False),
+    )  # fmt: skip
+
+
+def _grouped(said: list[Statement]) -> list[tuple[str | None, list[tuple[str, list[Statement]]]]]:
+    """Group the headline by cohort, and within by topic."""
+    return [
+        (cohort, [(topic, list(group)) for topic, group in groupby(about, lambda statement: statement.topic)])
+        for cohort, about in groupby(said, lambda statement: statement.cohort)
+    ]
+
+
+def _table(findings: Findings, view: View, place: int) -> _Table:
+    definition, panel = selection.definition_of(findings, view), charts.forest(findings, view)
+    return _Table(
+        view=view,
+        text="" if definition is None else definition.text,
+        cells=selection.cells(findings, view),
+        figure=None if panel is None else _Figure(id=f"forest-{place}", panel=panel),
+    )
+
+
+def _numbered(chart: str, cohort: int, panels: list[Panel]) -> list[_Figure]:
+    return [_Figure(id=f"{chart}-{cohort}-{place}", panel=panel) for place, panel in enumerate(panels)]
+
+
+def _asset(name: str) -> str:
+    return (resources.files("reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _inline(source: str) -> Markup:
+    """Pass our own scripts and styles through the template as they are, if an HTML parser reads them so."""
+    text = source.replace("\r\n", "\n")
+    if re.search(r"</(script|style)|<!--|\r|\0", text, re.IGNORECASE):
+        raise ValueError(
+            "expected a script that can stand in a page, got one with an end tag, comment or NUL"
+        )
+    return Markup(text)
+
+
+def _policy(*scripts: str) -> str:
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "line": lambda text: visible(text, lines=False),
+        "prose": _prose,
+        "pieces": _pieces,
+        "percent": phrases.percent,
+        "signed": phrases.signed,
+        "spread": phrases.spread,
+        "points": phrases.points,
+        "nats": phrases.nats,
+        "p_value": phrases.p_value,
+        "often": phrases.often,
+        "confident": lambda confidence: phrases.confident(confidence).replace(" ", "\u00a0"),
+        "verdict": lambda gap: "more" if gap.low > 0 else "less" if gap.high < 0 else "open",
+    }
+    environment.tests["name"] = lambda part: isinstance(part, Name)
+    return environment
+
+
+def _prose(text: str) -> str:
+    """Keep a number and its sign on one line."""
+    return re.sub(r" (?=%)|(?<=\bp) (?=[=<])|(?<=p [=<]) ", "\u00a0", visible(text, lines=False))
+
+
+def _pieces(text: str) -> list[tuple[str, str]]:
+    """Cut a text into what the page marks up: masks, line breaks and the rest."""
+    kinds: dict[str, Any] = {MASK: "mask", "\n": "break"}
+    return [
+        (kinds.get(piece[0], "text"), piece)
+        for piece in re.findall(rf"{MASK}+|\n|[^{MASK}\n]+", visible(text))
+    ]

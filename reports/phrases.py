@@ -1,0 +1,65 @@
+"""Numbers into words: one way to write rates, differences and intervals on every page."""
+
+from reports.findings import Difference, Proportion
+
+
+def percent(rate: float) -> str:
+    """Write a rate in percent, without the sign: one decimal below ten, never 0 or 100 unless it is."""
+    value = 100 * rate
+    if value == 0:
+        return "0"
+    if abs(value) < 0.05:
+        return "<0.1" if value > 0 else ">−0.1"
+    if 99.5 <= value < 100:
+        return f"{value:.1f}" if value < 99.95 else ">99.9"
+    digits = f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
+    return digits.replace("-", "−")
+
+
+def signed(rate: float) -> str:
+    """Write a difference of rates in percentage points, with its sign."""
+    return f"+{percent(rate)}" if rate > 0 and not percent(rate).startswith("<") else percent(rate)
+
+
+def points(difference: Difference) -> str:
+    """Write a paired difference with its interval: `+48 points (37 to 60)`."""
+    return f"{signed(difference.value)} points ({percent(difference.low)} to {percent(difference.high)})"
+
+
+def spread(proportion: Proportion) -> str:
+    """Write the uncertainty alone: `37 to 60`, `at most 5.7` for a count of zero, in percent without the sign."""
+    if proportion.total == 0:
+        return "nothing measured"
+    if proportion.count == 0:
+        return f"at most {percent(proportion.high)}"
+    return f"{percent(proportion.low)} to {percent(proportion.high)}"
+
+
+def measured(proportion: Proportion, confidence: float | None = None) -> str:
+    """Write what stands in brackets after a count: `48 %, 95 % interval 37 to 60` or `at most 5.7 %`."""
+    if proportion.total == 0:
+        return spread(proportion)
+    if proportion.count == 0:
+        return f"{spread(proportion)} %"
+    name = "" if confidence is None else f"{confident(confidence)} interval "
+    return f"{percent(proportion.rate)} %, {name}{spread(proportion)}"
+
+
+def confident(confidence: float) -> str:
+    """Write a confidence: `95 %`, `99.9 %`."""
+    return f"{100 * confidence:.4g} %"
+
+
+def nats(value: float) -> str:
+    """Write a difference of log-probabilities with its sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """Write a p-value: `p = 0.034`, `p < 0.001`."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def often(times: int) -> str:
+    """Write how often something was shown: `once`, `16 times`."""
+    return "once" if times == 1 else f"{times} times"
