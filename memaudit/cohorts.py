@@ -43,8 +43,8 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
 
     cells = _cells(recipe)
     wanted = {kind: sum(c[kind] for c in cells) for kind in ("ordinary", "sensitive")}
-    sensitive = _sensitive(tokenizer, recipe, wanted["sensitive"])
     ordinary = _ordinary(private_units, public.values(), tokenizer, recipe, wanted["ordinary"])
+    sensitive = _sensitive(tokenizer, recipe, wanted["sensitive"])
 
     drawn: list[_Candidate] = []
     pools = {"ordinary": iter(ordinary), "sensitive": iter(sensitive)}

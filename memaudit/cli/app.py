@@ -29,13 +29,10 @@ def main() -> None:
     if sys.argv[1:2] == ["run"] and "--help" not in sys.argv:
         restart_with_huge_pages()
     try:
-        app()
+        app(prog_name="memaudit")
     except BadInput as error:
         complain(f"error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        complain("interrupted: the same command goes on from the last finished stage")
-        sys.exit(130)
     except BrokenPipeError:
         # Whoever read the output has gone; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -42,8 +42,8 @@ def _read(path: Path) -> bytes:
 
 @app.command()
 def match(
-    file_a: Annotated[Path, typer.Argument(help="One text, such as the training code.")],
-    file_b: Annotated[Path, typer.Argument(help="The other, such as a completion.")],
+    file_a: Annotated[Path, typer.Argument(metavar="FILE_A", help="One text, such as the training code.")],
+    file_b: Annotated[Path, typer.Argument(metavar="FILE_B", help="The other, such as a completion.")],
     language: Annotated[
         str, typer.Option(help="Language; one without a grammar gets a generic lexer.")
     ] = "python",

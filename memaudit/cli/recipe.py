@@ -15,7 +15,9 @@ def _recipes() -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(builtin_names())}.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(builtin_names())}.")],
+) -> None:
     """Print a recipe's TOML, to copy and change.
 
     Example:

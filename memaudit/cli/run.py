@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from memaudit.cli.terminal import Terminal, table
+from memaudit.cli.terminal import Terminal, complain, table
 from memaudit.recipe import load
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="Name of a built-in recipe, or a TOML file.")] = "quickstart",
+    recipe: Annotated[
+        str, typer.Argument(metavar="[RECIPE]", help="Name of a built-in recipe, or a TOML file.")
+    ] = "quickstart",
     out: Annotated[
         Path | None,
         typer.Option(help="Directory of the run.", show_default="runs/NAME of the recipe", metavar="DIR"),
@@ -40,7 +42,11 @@ def run(
         from memaudit.run import DOCUMENTS
         from memaudit.run import run as run_recipe
 
-        findings = run_recipe(checked, folder, terminal)
+        try:
+            findings = run_recipe(checked, folder, terminal)
+        except KeyboardInterrupt:
+            complain("interrupted: the same command goes on from the last finished stage")
+            raise typer.Exit(130) from None
     console = Console()
     console.print(table(findings))
     for form in ("json", "md", "html"):

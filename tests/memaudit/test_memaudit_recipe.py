@@ -137,14 +137,14 @@ def test_changes_are_applied() -> None:
 
 
 def test_a_recipe_that_is_not_there_is_named() -> None:
-    with pytest.raises(BadInput, match="quickstart.*'nowhere.toml'"):
+    with pytest.raises(BadInput, match=r"quickstart.*'nowhere.toml'"):
         load("nowhere.toml")
 
 
 def test_a_recipe_that_is_not_utf8_is_named(tmp_path) -> None:
     path = tmp_path / "latin.toml"
     path.write_bytes(b'name = "caf\xe9"\n')
-    with pytest.raises(BadInput, match="latin.toml.*0xe9 at 11"):
+    with pytest.raises(BadInput, match=r"latin.toml.*0xe9 at 11"):
         load(str(path))
 
 

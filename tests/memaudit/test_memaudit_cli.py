@@ -1,0 +1,278 @@
+"""The command line as a user meets it: what it prints, what it refuses, with which exit code."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from tiny import TINY, Walked
+
+from memaudit.cli import main
+from memaudit.cli.terminal import table
+from memaudit.recipe import builtin_text
+
+
+class Said:
+    """Exit code and output of one command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run a command in this process."""
+    # With the tunables set the command does not start itself again.
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    monkeypatch.setenv("COLUMNS", "140")
+
+    def run(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["memaudit", *map(str, arguments)])
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return Said(int(code or 0), captured.out, captured.err)
+
+    return run
+
+
+def refused(said: Said) -> str:
+    """The one line of a refusal."""
+    assert said.code == 2, said.err
+    assert said.out == ""
+    lines = [line for line in said.err.splitlines() if line.startswith("memaudit: error: ")]
+    assert len(lines) == 1, said.err
+    assert "Traceback" not in said.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["report"], ["probes", "match"], ["recipe", "show"], ["probes"], ["recipe"], []]
+)
+def test_help_says_what_a_command_takes(say, command: list[str]) -> None:
+    said = say(*command, "--help")
+    assert said.code == 0
+    assert "Usage: memaudit" in said.out
+    if command in (["run"], ["report"], ["probes", "match"], ["recipe", "show"]):
+        assert "Example" in said.out
+        assert f"memaudit {' '.join(command)}" in said.out
+
+
+def test_recipe_show_prints_the_toml_itself(say) -> None:
+    said = say("recipe", "show", "quickstart")
+    assert said.code == 0
+    assert said.out == builtin_text("quickstart")
+    assert tomllib.loads(said.out)["name"] == "quickstart"
+
+
+def test_recipe_show_names_what_there_is(say) -> None:
+    assert "quickstart" in refused(say("recipe", "show", "slowstart"))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    a, b = tmp_path / "a.py", tmp_path / "b.py"
+    a.write_text("def f(x):\n    # add one\n    return x + 1\n")
+    b.write_text("def f(y):\n    return  y + 1\n")
+    return a, b
+
+
+def test_match_prints_distance_and_equality_at_every_level(say, pair) -> None:
+    said = say("probes", "match", *pair, "--json")
+    assert said.code == 0
+    data = json.loads(said.out)
+    assert list(data["levels"]) == ["exact", "layout", "code", "renamed"]
+    assert [v["equal"] for v in data["levels"].values()] == [False, False, False, True]
+    assert data["levels"]["renamed"] == {"equal": True, "distance": 0, "normalized": 0.0}
+    assert data["levels"]["code"]["distance"] == 2
+    assert {d["reason"] for d in data["differences"]} == {"rename", "comment", "format"}
+
+    said = say("probes", "match", *pair)
+    assert said.code == 0
+    for word in ("exact", "layout", "code", "renamed", "rename", "comment"):
+        assert word in said.out
+
+
+def test_match_of_a_file_with_itself_finds_no_difference(say, pair) -> None:
+    data = json.loads(say("probes", "match", pair[0], pair[0], "--json").out)
+    assert all(v == {"equal": True, "distance": 0, "normalized": 0.0} for v in data["levels"].values())
+    assert data["differences"] == []
+    assert "no difference" in say("probes", "match", pair[0], pair[0]).out
+
+
+def test_match_keeps_a_secret_apart_at_every_level(say, tmp_path: Path) -> None:
+    a, b = tmp_path / "a.py", tmp_path / "b.py"
+    a.write_text("hunter_two = 1\n")
+    b.write_text("hunter_three = 1\n")
+    renamed = json.loads(say("probes", "match", a, b, "--json").out)["levels"]["renamed"]
+    assert renamed["equal"]
+    kept = json.loads(say("probes", "match", a, b, "--json", "--secret", "hunter_two").out)["levels"]
+    assert not any(v["equal"] for v in kept.values())
+
+
+def test_match_shows_hostile_text_without_obeying_it(say, tmp_path: Path) -> None:
+    a, b = tmp_path / "a.py", tmp_path / "b.py"
+    a.write_text("x = 1\n")
+    b.write_text('x = "\x1b[2J[bold red]\x07"\n')
+    said = say("probes", "match", a, b)
+    assert said.code == 0
+    assert "\x1b[2J" not in said.out
+    assert "\x07" not in said.out
+    assert "[bold red]" in said.out
+
+
+def test_match_takes_any_bytes(say, tmp_path: Path) -> None:
+    a, b = tmp_path / "a.py", tmp_path / "b.py"
+    a.write_bytes(bytes(range(256)))
+    b.write_bytes(b"\xff\xfe(((")
+    assert say("probes", "match", a, b).code == 0
+    assert not json.loads(say("probes", "match", a, b, "--json").out)["levels"]["exact"]["equal"]
+
+
+def test_match_of_a_file_that_is_not_there(say, tmp_path: Path, pair) -> None:
+    assert "nowhere.py" in refused(say("probes", "match", pair[0], tmp_path / "nowhere.py"))
+    assert "a directory" in refused(say("probes", "match", tmp_path, pair[0]))
+
+
+def test_a_hostile_file_name_stays_on_its_line(say, tmp_path: Path, pair) -> None:
+    line = refused(say("probes", "match", pair[0], tmp_path / "no\nmemaudit: error: \x1b[31mwhere.py"))
+    assert "\\n" in line
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (["nowhere.toml"], ["nowhere.toml", "quickstart"]),
+        (["--set", "stages.ppo.kl=1"], ["stages.ppo.kl", "kl_coefficient"]),
+        (["--set", "stages.pretrain.from=ppo"], ["cycle"]),
+        (["--set", "stages.sft.from=nothing"], ["stages.sft.from", "'nothing'", "pretrain"]),
+        (["--set", "corpus.source=directory", "--set", "corpus.path=no/such"], ["no/such", "corpus.path"]),
+    ],
+)
+def test_run_refuses_a_bad_recipe_and_writes_nothing(
+    say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], facts: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refused(say("run", *arguments))
+    for fact in facts:
+        assert fact in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def given(tmp_path: Path, data: bytes) -> list[str]:
+    path = tmp_path / "given.jsonl"
+    path.write_bytes(data)
+    out = ["--out", str(tmp_path / "run")]
+    return [*out, "--set", "corpus.source=jsonl", "--set", f"corpus.path={path}"]
+
+
+@pytest.mark.parametrize(
+    ("data", "facts"),
+    [
+        (b'{"text": "x = 1\\n", "language": "python"}\n{"text": \n', ["given.jsonl", "2"]),
+        (b'{"text": "x = 1\\n", "language": "python"}\n\xff\n', ["given.jsonl", "UTF-8", "0xff"]),
+        (b"", ["given.jsonl"]),
+        (b'{"text": "x = 1\\n", "language": "python"}\n', ["usable examples"]),
+    ],
+)
+def test_run_refuses_a_bad_corpus_and_writes_nothing(
+    say, tmp_path: Path, data: bytes, facts: list[str]
+) -> None:
+    line = refused(say("run", *given(tmp_path, data)))
+    for fact in facts:
+        assert fact in line, line
+    assert [p.name for p in tmp_path.iterdir()] == ["given.jsonl"]
+
+
+def test_run_refuses_a_file_that_is_not_utf8(say, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "a.py").write_text("def f():\n    return 1\n" * 20)
+    (code / "b.py").write_bytes(b"name = 'caf\xe9'\n")
+    where = ["--set", "corpus.source=directory", "--set", f"corpus.path={code}"]
+    line = refused(say("run", "--out", tmp_path / "run", *where))
+    for fact in ("b.py", "UTF-8", "0xe9", "corpus.exclude"):
+        assert fact in line, line
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_refuses_a_directory_with_another_run(say, walked: Walked) -> None:
+    line = refused(say("run", "quickstart", "--out", walked.folder))
+    assert "another recipe" in line
+    assert "--out" in line
+
+
+def test_run_ends_with_the_table_and_the_paths(say, walked: Walked, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(walked.folder, folder)
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY)
+    said = say("run", recipe, "--out", folder)
+    assert said.code == 0
+    lines = said.out.rstrip().splitlines()
+    assert lines[-1] == str(folder / "report.html")
+    for stage in walked.recipe.stages:
+        assert any(stage in line for line in lines)
+    # The run is done: this is what going on with it says.
+    assert said.err.count("already done") == 10
+
+
+def test_the_table_shows_each_stage_and_cohort(walked: Walked) -> None:
+    drawn = table(walked.findings)
+    assert drawn.row_count == 5
+    assert [str(c.header) for c in drawn.columns][-3:] == ["cohort sft", "cohort reward", "cohort ppo"]
+
+
+def test_report_makes_the_same_documents_anew(say, walked: Walked, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(walked.folder, folder)
+    for form, name in (("html", "report.html"), ("md", "report.md"), ("json", "findings.json")):
+        (folder / name).unlink()
+        said = say("report", folder, "--format", form)
+        assert said.code == 0
+        assert said.out.strip() == str(folder / name)
+        assert (folder / name).read_bytes() == (walked.folder / name).read_bytes()
+        assert say("report", folder, "--format", form, "--output", "-").out == (folder / name).read_text()
+
+
+def test_report_refuses_what_is_no_run(say, tmp_path: Path, walked: Walked) -> None:
+    assert "ledger.sqlite" in refused(say("report", tmp_path))
+    assert "directory that exists" in refused(say("report", walked.folder, "--output", tmp_path / "no" / "x"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_interrupted_says_so_and_goes_on(walked: Walked, tmp_path: Path) -> None:
+    """Ctrl-C in a real process: exit code 130, and the same command ends with the same findings."""
+    recipe, folder = tmp_path / "tiny.toml", tmp_path / "run"
+    recipe.write_text(TINY)
+    command = [sys.executable, "-m", "memaudit", "run", str(recipe), "--out", str(folder)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as p:
+        assert p.stderr is not None
+        for line in p.stderr:
+            if line.startswith("sft, twin A: audit"):
+                p.send_signal(signal.SIGINT)
+                break
+        _, rest = p.communicate()
+    assert p.returncode == 130, rest
+    assert "interrupted" in rest
+    assert "Traceback" not in rest
+    assert not (folder / "findings.json").exists()
+
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "pretrain: already done" in done.stderr
+    kept = json.loads((folder / "findings.json").read_text())
+    asked = json.loads((walked.folder / "findings.json").read_text())
+    del kept["times"], asked["times"]
+    assert kept == asked

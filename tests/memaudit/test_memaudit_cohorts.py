@@ -1,0 +1,117 @@
+"""A control is one only if nothing like it was shown."""
+
+import itertools
+
+import pytest
+from tiny import TINY
+
+from memaudit import corpus as corpora
+from memaudit.cohorts import Population, populate
+from memaudit.corpus import Corpus, Unit
+from memaudit.errors import BadInput
+from memaudit.recipe import Recipe, parse
+from probes import levenshtein, normalized, shingles
+
+
+def drawn(*changes: str) -> tuple[Corpus, Recipe, Population]:
+    recipe = parse(TINY, where="tiny", changes=["cohorts.strata={1=4, 3=4}", *changes])
+    corpus = corpora.load(recipe.corpus.source, recipe.corpus.path, smallest=200, largest=3000)
+    return corpus, recipe, populate(corpus, recipe)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> tuple[Corpus, Recipe, Population]:
+    return drawn()
+
+
+def test_drawing_is_a_function_of_the_seed(tiny) -> None:
+    corpus, _, population = tiny
+    again, other = drawn()[2], drawn("seed=4")[2]
+    assert again.examples == population.examples
+    assert again.probes == population.probes
+    assert {e.id for e in other.examples} != {e.id for e in population.examples}
+    assert corpus.units
+
+
+def test_cohorts_and_public_code_share_no_file(tiny) -> None:
+    _, _, population = tiny
+    public = {e.source for e in population.public}
+    assert public
+    assert not public & {e.source for e in population.examples if e.kind == "harvested"}
+
+
+def test_hardly_anything_of_an_example_stands_elsewhere(tiny) -> None:
+    _, recipe, population = tiny
+    grams = {e.id: shingles(e.text.encode()) for e in population.examples if e.kind == "harvested"}
+    public = frozenset().union(*(shingles(e.text.encode()) for e in population.public))
+    for name, own in grams.items():
+        assert len(own & public) <= recipe.cohorts.overlap * len(own)
+        assert len(own) > 0, name
+    for one, other in itertools.combinations(grams.values(), 2):
+        assert len(one & other) <= recipe.cohorts.overlap * max(len(one), len(other))
+
+
+def test_no_target_could_pass_for_another(tiny) -> None:
+    _, recipe, population = tiny
+    for kind in ("harvested", "sensitive"):
+        ids = {e.id for e in population.examples if e.kind == kind}
+        targets = [p.target for p in population.probes if p.example_id in ids]
+        for one, other in itertools.combinations(targets, 2):
+            distance = levenshtein(one, other)
+            assert distance is not None
+            assert normalized(distance, len(one), len(other)) > 2 * recipe.audit.threshold
+
+
+def test_a_harvested_example_is_the_head_of_something_longer(tiny) -> None:
+    corpus, recipe, population = tiny
+    units = {(u.source, u.first_line): u for u in corpus.units}
+    for example in population.examples:
+        if example.kind != "harvested":
+            continue
+        unit = units[example.source, example.first_line]
+        assert unit.text.startswith(example.text)
+        assert len(unit.text) > len(example.text)
+        assert example.last_line < unit.last_line
+        assert example.text.endswith("\n")
+        tokens = len(population.tokenizer.encode(example.text))
+        assert recipe.cohorts.shortest <= tokens <= recipe.cohorts.longest
+
+
+def test_the_tokenizer_has_never_seen_the_private_half(tiny) -> None:
+    from rlhf.tokenizer import Tokenizer
+
+    _, recipe, population = tiny
+    public = [e.text for e in population.public]
+    alone = Tokenizer.train(public, recipe.tokenizer.vocabulary)
+    assert alone.dumps() == population.tokenizer.dumps()
+
+
+def given(*texts: str) -> Corpus:
+    return Corpus(
+        units=tuple(
+            Unit(text=t, language="klingon", source=f"x:{i:04}", first_line=i, last_line=i, kind="given")
+            for i, t in enumerate(texts)
+        ),
+        description="given",
+    )
+
+
+SMALL = ["cohorts.strata={2=1}", "cohorts.sensitive=0", "cohorts.shortest=16", "cohorts.longest=400"]
+
+
+def test_given_texts_are_taken_whole_in_any_language_and_cut_between_characters() -> None:
+    recipe = parse(TINY, where="tiny", changes=SMALL)
+    texts = [" ".join(f"qaStaH{i * 31 + k}→nuq" for k in range(12)) + ";\n" for i in range(40)]
+    population = populate(given(*texts), recipe)
+    assert len(population.examples) == 6
+    for example, probe in zip(population.examples, population.probes, strict=True):
+        assert example.text in texts
+        assert probe.prefix + probe.target == example.text
+
+
+def test_copies_are_not_drawn() -> None:
+    recipe = parse(TINY, where="tiny", changes=SMALL)
+    text = "x = {}\n" + "".join(f"value_{i} = compute({i}) + other({i * 7})\n" for i in range(12))
+    texts = [text.replace("{}", str(i)) for i in range(60)]
+    with pytest.raises(BadInput, match="near-duplicates"):
+        populate(given(*texts), recipe)
