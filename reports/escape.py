@@ -4,8 +4,8 @@ import re
 import unicodedata
 
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
-# All ASCII punctuation but what is harmless inside a line; a dot only where it could be part of an address.
-_MARKUP = re.compile(r"[!#$&*+/:<=>?@\[\\\]^_`{|}~]|\.(?=\S)")
+# All ASCII punctuation but what is harmless inside a line; a dot only where it could be part of a host name.
+_MARKUP = re.compile(r"[!#$&*+/:<=>?@\[\\\]^_`{|}~]|\.(?=[^\s\d])|(?<!\d)\.(?=\d)")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/+-]*")
 
 
@@ -44,4 +44,5 @@ def markdown_block(text: str, language: str = "text") -> str:
     shown = visible(text)
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{shown}\n{fence}"
+    end = "" if shown.endswith("\n") else "\n"
+    return f"{fence}{language}\n{shown}{end}{fence}"

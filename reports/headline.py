@@ -283,11 +283,16 @@ class _Writer:
         count = len(untouched)
         if not apart:
             where = "the one cell" if count == 1 else f"all {count} cells"
-            agree = f"In {where} where a cohort had not been shown yet, exposed and control agree."
+            agree = (
+                f"In {where} where a cohort had not been shown yet, the interval of the difference between exposed "
+                "and control holds zero, as it should."
+            )
             yield _fact(None, "Negative controls", agree)
             return
-        parts: list[Part] = [f"In {len(apart)} of {count} cells where a cohort had not been shown yet, "]
-        parts.append("exposed and control differ: ")
+        parts: list[Part] = [
+            f"In {len(apart)} of {count} cells where a cohort had not been shown yet, the interval of the difference "
+        ]
+        parts.append("between exposed and control does not hold zero: ")
         for place, row in enumerate(apart):
             parts += [
                 "; " if place else "",

@@ -31,7 +31,7 @@ EXAMPLES_SHOWN = 2000
 """How many examples the page lists; it says how many there are."""
 
 LEVELS = {
-    "exact": "Nothing is taken away: the same characters.",
+    "exact": "Texts are compared as they are: nothing is taken away.",
     "layout": "White space and line breaks are taken away; Python's indentation counts.",
     "code": "Comments, docstrings, optional separators and quote style are taken away as well.",
     "renamed": "Names that can be bound are taken away as well: the same code under other names.",

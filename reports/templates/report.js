@@ -47,7 +47,7 @@
   const count = document.getElementById("filter-count");
   const heads = table ? [...table.tHead.rows[0].cells] : [];
   const rows = table ? [...table.tBodies[0].rows] : [];
-  const words = rows.map((row) => (row.textContent + " " + row.cells[1].title).toLowerCase());
+  const words = rows.map((row) => (row.textContent + " " + row.lastElementChild.title).toLowerCase());
   const outs = rows.map((row) => JSON.parse(row.dataset.out));
   const home = cohorts.length ? cohorts[0].value : "";
   let sorted = "";

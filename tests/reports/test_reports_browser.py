@@ -15,7 +15,7 @@ from reports import render_html
 pytestmark = pytest.mark.browser
 NAMES = {"sft": HOSTILE[0], "ppo": HOSTILE[3], "reward": HOSTILE[6]}
 DRAWN = "() => [...document.querySelectorAll('.plot:not([hidden] *)')].every(plot => plot.querySelector('.main-svg'))"
-DISTANCES = "() => [...document.querySelectorAll('#example-table tbody td:last-child')].map(cell => +cell.dataset.sort)"
+DISTANCES = "() => [...document.querySelectorAll('#example-table td.outcome:nth-child(10)')].map(c => +c.dataset.sort)"
 
 
 @pytest.fixture(scope="module")

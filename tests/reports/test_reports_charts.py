@@ -66,6 +66,13 @@ def test_the_flow_ends_in_the_counts_of_the_table():
             assert ends[row.stage].endswith(f"{row.exposed.count} after {row.stage}.")
 
 
+def test_the_flow_follows_checkpoints_not_every_edge():
+    extra = [row.model_copy(update={"before": "reward", "after": "ppo"}) for row in FULL.transitions
+             if (row.before, row.after) == ("sft", "ppo")]  # fmt: skip
+    more = FULL.model_copy(update={"transitions": [*FULL.transitions, *extra]})
+    assert flow(more, "sft") == flow(FULL, "sft")
+
+
 def test_a_flow_without_transitions_is_not_drawn():
     assert flow(FULL.model_copy(update={"transitions": []}), "sft") == []
     assert flow(FULL, "no such cohort") == []

@@ -154,7 +154,10 @@ def test_preference_learning_is_set_against_rlhf(ipo, ppo, words):
 
 def test_negative_controls_are_checked():
     text = said(FULL, "Negative controls")
-    assert text == ["In all 7 cells where a cohort had not been shown yet, exposed and control agree."]
+    assert text == [
+        "In all 7 cells where a cohort had not been shown yet, the interval of the difference between exposed and "
+        "control holds zero, as it should."
+    ]
     findings = changed(FULL, "pretrain", "ppo", difference=Difference(value=0.05, low=0.01, high=0.09))
     text = said(findings, "Negative controls")[0]
     assert text.startswith("In 1 of 7 cells")

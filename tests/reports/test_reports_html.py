@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 from findings_sample import HOSTILE, build, empty, renamed
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reports import Findings, Segment, render_html
@@ -121,7 +121,13 @@ def test_a_hostile_name_is_a_name_in_every_table(page: Page):
     shown = visible(HOSTILE[0], lines=False)
     assert page.text.count(shown) > 20
     options = [values["value"] for tag, values in page.elements if tag == "option"]
-    assert HOSTILE[0] in options, "a filter works by the name as it is"
+    assert {visible(name, lines=False) for name in NAMES.values()} - {HOSTILE[1]} <= set(options)
+
+
+def test_nothing_in_the_file_hides_or_reorders_text():
+    with patch("reports.html.get_plotlyjs", return_value="var Plotly;"):
+        text = render_html(renamed(build(), NAMES))
+    assert re.findall("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2066-\u2069]", text) == []
 
 
 def test_names_do_not_change_the_page(page: Page):
@@ -139,6 +145,9 @@ def leaking(text: str) -> Page:
     return quick(SMALL.model_copy(update={"evidence": [leak]}))
 
 
+@example(HOSTILE[1])
+@example(HOSTILE[5])
+@example("\"'><b onclick=x>&amp;")
 @settings(max_examples=20)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_any_text_leaves_the_page_its_shape(text: str):
@@ -146,6 +155,7 @@ def test_any_text_leaves_the_page_its_shape(text: str):
     letters_only = re.sub("[^█\n]+", "x", text)  # masks and line breaks are marked up
     assert page.shape == leaking(letters_only).shape
     assert visible(f"<{text}").replace("\n", "⏎\n") in page.text
+    assert visible(text, lines=False) in page.text
 
 
 def test_data_for_scripts_cannot_end_its_script(page: Page):
