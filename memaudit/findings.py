@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from memaudit.cases import Case, Facts
 from memaudit.cohorts import TWINS
 from memaudit.leaks import find_leaks, show
-from memaudit.ledger import Ledger, StageRecord
+from memaudit.ledger import Ledger
 from memaudit.recipe import Recipe, cohort_of, uses
 from memaudit.statistics import CONFIDENCE, Interval, paired_difference, paired_mean, wilson
 from memaudit.transitions import transition
@@ -62,19 +62,19 @@ def _run(facts: Facts) -> contract.Run:
     )
 
 
-def _times(facts: Facts) -> dict[str, float | str]:
-    times: dict[str, float | str] = {}
-    for key in ("started", "finished"):
-        try:
-            times[key] = facts.ledger.setting(key)
-        except KeyError:
-            continue  # a report may be asked for while the run is not over
-    once: dict[str, StageRecord] = {r.id: r for r in facts.walks.values()}
-    for record in once.values():
-        for name, seconds in (("seconds", record.seconds), ("audit_seconds", record.audit_seconds)):
-            total = times.get(f"{record.name}/{name}", 0.0)
-            times[f"{record.name}/{name}"] = round(float(total) + seconds, 3)
-    return times
+def _times(facts: Facts) -> contract.Times:
+    once = {record.id: record for record in facts.walks.values()}.values()
+    return contract.Times(
+        started=facts.ledger.setting("started"),
+        finished=facts.ledger.setting("finished"),
+        stages={
+            stage: contract.StageTime(
+                training=round(sum(r.seconds for r in once if r.name == stage), 3),
+                audit=round(sum(r.audit_seconds for r in once if r.name == stage), 3),
+            )
+            for stage in facts.stages
+        },
+    )
 
 
 def _stage(facts: Facts, stage: str) -> contract.Stage:

@@ -120,6 +120,7 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
                     "threshold": recipe.audit.threshold,
                     "versions": _versions(),
                     "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "finished": None,
                 },
             )
         elif {e.id for e in ledger.examples()} != {e.id for e in population.examples}:

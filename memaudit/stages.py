@@ -40,11 +40,12 @@ class Setting:
 
 
 def code_digest() -> str:
-    """Hash of the pipeline's own source: a stage that other code made is another stage."""
+    """Hash of the source that trains, asks and compares: a stage that other code made or audited is another stage."""
     digest = sha256(jax.__version__.encode())
-    folder = resources.files("rlhf")
-    for entry in sorted((e for e in folder.iterdir() if e.name.endswith(".py")), key=lambda e: e.name):
-        digest.update(entry.name.encode() + b"\0" + entry.read_bytes())
+    for package in ("rlhf", "probes"):
+        root = Path(str(resources.files(package)))
+        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".scm")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

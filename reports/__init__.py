@@ -19,6 +19,8 @@ from reports.findings import (
     Segment,
     Shown,
     Stage,
+    StageTime,
+    Times,
     TransitionRow,
 )
 from reports.headline import sentences
@@ -45,6 +47,8 @@ __all__ = [
     "Segment",
     "Shown",
     "Stage",
+    "StageTime",
+    "Times",
     "TransitionRow",
     "redact",
     "render_html",

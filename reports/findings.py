@@ -19,7 +19,7 @@ Arm = Literal["exposed", "control"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Proportion(_Record):
@@ -201,6 +201,21 @@ class Run(_Record):
     command: str = Field(description="the command that repeats this run")
 
 
+class StageTime(_Record):
+    """Wall-clock seconds of a stage, both twins together."""
+
+    training: float
+    audit: float
+
+
+class Times(_Record):
+    """When and how long. None: not yet."""
+
+    started: str | None
+    finished: str | None
+    stages: dict[str, StageTime] = Field(description="by stage name")
+
+
 class Findings(_Record):
     """Everything a page may say."""
 
@@ -219,6 +234,4 @@ class Findings(_Record):
     examples: list[ExampleRow]
     evidence: list[Evidence] = Field(description="worst first")
     evidence_total: int = Field(description="leaks found; `evidence` shows the first of them")
-    times: dict[str, float | str] = Field(
-        description="wall-clock facts; the only part two equal runs differ in"
-    )
+    times: Times = Field(description="the only part in which two equal runs differ")

@@ -19,6 +19,8 @@ from reports import (
     Segment,
     Shown,
     Stage,
+    StageTime,
+    Times,
     TransitionRow,
 )
 
@@ -152,7 +154,13 @@ def build(*, seed: int = 0, per_stratum: int = 16, strength: float = 1.0, hostil
         examples=examples,
         evidence=evidence,
         evidence_total=sum(outcome.exposed for row in examples for outcome in row.outcomes),
-        times={"seconds": 251.7, "finished": "2026-01-02T03:04:05Z"},
+        times=Times(
+            started="2026-01-02T03:04:05+00:00",
+            finished="2026-01-02T03:09:05+00:00",
+            stages={
+                s.name: StageTime(training=20.5 + i, audit=4.25) for i, s in enumerate(_stages(len(examples)))
+            },
+        ),
     )
 
 
@@ -169,6 +177,8 @@ def renamed(findings: Findings, names: dict[str, str]) -> Findings:
     plain = swap(findings.model_dump())
     for old, new in zip(findings.stages, plain["stages"], strict=True):
         new["method"] = old.method
+    spent = plain["times"]["stages"]
+    plain["times"]["stages"] = {names.get(name, name): seconds for name, seconds in spent.items()}
     return Findings.model_validate(plain)
 
 
