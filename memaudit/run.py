@@ -198,8 +198,12 @@ def _walk(walk: _Walk) -> None:
     for position, stage in enumerate(ordered(recipe)):
         for twin in TWINS:
             key = key_of(walk.setting, twin, stage, keys[twin])
+            # What shows both twins the same is one stage, run once.
+            twice = key in [keys[other].get(stage) for other in TWINS]
             keys[twin][stage] = key
-            results[twin][stage] = _stage(walk, twin, stage, key, results[twin])
+            results[twin][stage] = (
+                results[TWINS[0]][stage] if twice else _stage(walk, twin, stage, key, results[twin])
+            )
             walk.ledger.walk(twin, stage, key, position)
 
 

@@ -33,7 +33,10 @@ def levenshtein(a: Sequence[Hashable], b: Sequence[Hashable], *, cutoff: int | N
 def edits(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[Edit]:
     """Return a shortest alignment of the two sequences, always the same one."""
     left, right = _interned(a, b)
-    return [Edit(*step) for step in Levenshtein.opcodes(left, right)]
+    return [
+        Edit(step.tag, step.src_start, step.src_end, step.dest_start, step.dest_end)
+        for step in Levenshtein.opcodes(left, right)
+    ]
 
 
 def normalized(distance: int, len_a: int, len_b: int) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import groupby, pairwise, zip_longest
 from typing import Literal
 
 from probes.distance import Edit, edits
@@ -43,6 +43,13 @@ class _Side:
         self.at_code = {t.start: t for t in levels["code"] if t.kind != "layout"}
         self.at_renamed = {t.start: t for t in levels["renamed"] if t.kind != "layout"}
         self._secrets = secrets
+        # At level `renamed` the equals sign of a keyword argument carries its name.
+        self.arguments = {
+            word.start
+            for word, sign in pairwise(levels["code"])
+            if sign.text == b"=" and self.at_renamed.get(sign.start, sign).text != b"="
+        }
+        """Starts of the words that name a keyword argument."""
         # Blocks are compared as they are without comments and docstrings.
         self._blocks = _leads(levels["layout"]) | _leads(levels["code"])
 
@@ -65,13 +72,15 @@ class _Side:
 
 
 def _leads(tokens: Sequence[Token]) -> dict[int, tuple[bytes, ...]]:
+    """Start of a token -> the layout between it and the last token before it that is no comment."""
     leads = {}
     lead: tuple[bytes, ...] = ()
     for token in tokens:
         if token.kind == "layout":
             lead += (token.text,)
-        else:
-            leads[token.start] = lead
+            continue
+        leads[token.start] = lead
+        if token.kind != "comment":
             lead = ()
     return leads
 
@@ -161,7 +170,7 @@ def _compared(a: _Side, b: _Side, left: Token, right: Token) -> Iterator[_Piece]
     elif code_a and code_b and code_a[:2] == code_b[:2]:
         reason = "format"
     elif renamed_a and renamed_b and renamed_a[:2] == renamed_b[:2]:
-        reason = "rename"
+        reason = "code" if left.start in a.arguments or right.start in b.arguments else "rename"
     elif {left.kind, right.kind} <= {"number", "string"}:
         reason = "literal"
     yield from _replaced(text_a, text_b, reason)
@@ -187,21 +196,12 @@ def _replaced(a: bytes, b: bytes, reason: Reason) -> Iterator[_Piece]:
 
 
 def _merged(pieces: Iterator[_Piece]) -> Iterator[Segment]:
-    run: tuple[Op, Reason | None] | None = None
-    target = completion = b""
-    for op, reason, a, b in pieces:
-        if not a and not b:
-            continue
-        if run != (op, reason):
-            if run is not None:
-                yield _segment(run, target, completion)
-            run, target, completion = (op, reason), b"", b""
-        target += a
-        completion += b
-    if run is not None:
-        yield _segment(run, target, completion)
-
-
-def _segment(run: tuple[Op, Reason | None], target: bytes, completion: bytes) -> Segment:
-    op, reason = run
-    return Segment(op=op, reason=reason, target=characters(target), completion=characters(completion))
+    shown = (piece for piece in pieces if piece[2] or piece[3])
+    for (op, reason), run in groupby(shown, key=lambda piece: piece[:2]):
+        texts = list(run)
+        yield Segment(
+            op=op,
+            reason=reason,
+            target=characters(b"".join(a for _, _, a, _ in texts)),
+            completion=characters(b"".join(b for _, _, _, b in texts)),
+        )

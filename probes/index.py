@@ -14,7 +14,9 @@ def shingles(text: bytes, *, language: str = "python", n: int = 8) -> frozenset[
     """
     if n < 1:
         raise ValueError(f"expected shingles of at least 1 token, got n = {n}")
-    words = [token.text for token in tokenize(text, level="code", language=language) if token.kind != "layout"]
+    words = [
+        token.text for token in tokenize(text, level="code", language=language) if token.kind != "layout"
+    ]
     if not words:
         return frozenset()
     # The length in front of each token keeps the border between two of them.

@@ -43,7 +43,7 @@ def grammar(name: str) -> Grammar | None:
         return None
     module = LANGUAGES[name]
     wheel = module.replace("_", "-")
-    data = resources.files(__package__) / "grammars" / name / "words.toml"
+    data = resources.files("probes") / "grammars" / name / "words.toml"
     words = {
         kind: frozenset(word.encode() for word in group)
         for kind, group in tomllib.loads(data.read_text(encoding="utf-8")).items()

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from probes.languages import Grammar, grammar
 from probes.secrets import ends_in_secret, protect, words_of
-from probes.structure import Walker
+from probes.structure import Bracket, Walker
 from probes.tokens import DEDENT, INDENT, NEWLINE, Token, lex, unify_newlines
 
 LEVELS = ("exact", "layout", "code", "renamed")
@@ -38,8 +38,8 @@ def tokenize(
     Prompt and text are read together; the tokens that end after the prompt are the text's, and one that
     straddles the border is clipped to the text. Compare tokens by `token[:2]`.
 
-    A text that goes on has the same tokens, all but the last (but for an unfinished secret, which is held
-    together as one token until it turns out to be none).
+    A text that goes on has the same tokens, all but the last and the layout before it. (An unfinished secret
+    at the end counts as one token until it turns out to be none.)
     """
     return tokenize_all(text, language=language, prompt=prompt, secrets=secrets, levels=(level,))[level]
 
@@ -111,44 +111,46 @@ def _belonging(tokens: Sequence[Token], whole: bytes, border: int) -> Iterator[T
 
 def _code(tokens: Sequence[Token], source: Grammar, secrets: Sequence[bytes]) -> Iterator[Token]:
     """Drop comments, docstrings and separators that mean nothing, and write quotes in one style."""
-    last = tokens[-1] if tokens else None
-    open_secret = last is not None and ends_in_secret(last, secrets)
-    tokens = [t for t in tokens if t.kind != "comment" or (t is last and open_secret)]
+    # A text that breaks off inside a secret keeps the token it breaks off in.
+    kept = tokens[-1] if tokens and ends_in_secret(tokens[-1], secrets) else None
+    bare = list(_without_line_ends([t for t in tokens if t.kind != "comment" or t is kept], kept))
     walker = Walker(source)
-    pending: Token | None = None  # an INDENT, held back: a block that held a docstring alone leaves none
+    held: Token | None = None  # an INDENT: a block that held a docstring alone leaves none
     before: Token | None = None
     position = 0
-    while position < len(tokens):
-        token = tokens[position]
+    while position < len(bare):
+        token = bare[position]
         position += 1
-        following = tokens[position] if position < len(tokens) else None
-        kept = token is last and open_secret
-        if not kept:
+        following = bare[position] if position < len(bare) else None
+        if token is not kept:
             if walker.documents and _documents(token, following):
-                walker.documents = False
                 # Its own line goes with it. After `def f():` on one line, the line's end has to stay.
                 if following and following.text == NEWLINE and (before is None or before.kind == "layout"):
                     position += 1
                 continue
-            if token.text in (b";", b",") and _is_redundant(token, following, walker):
+            if token.text == b"," and _is_redundant(token, following, walker.bracket):
                 continue
             if token.literal is not None:
                 token = token._replace(text=_with_double_quotes(token))
         walker.advance(token)
         before = token
-        if pending is not None:
-            cancelled = token.kind == "layout" and token.text == DEDENT
-            if not cancelled:
-                yield pending
-            pending = None
-            if cancelled:
-                continue
-        if token.kind == "layout" and token.text == INDENT:
-            pending = token
+        block = token.text if token.kind == "layout" else b""
+        if held is not None and block != DEDENT:
+            yield held
+        if block == INDENT:
+            held = token
         else:
+            if held is None or block != DEDENT:
+                yield token
+            held = None
+
+
+def _without_line_ends(tokens: Sequence[Token], kept: Token | None) -> Iterator[Token]:
+    """Leave out each `;` that ends its line."""
+    for position, token in enumerate(tokens):
+        ends = position + 1 == len(tokens) or tokens[position + 1].kind == "layout"
+        if token is kept or not (ends and token.kind == "op" and token.text == b";"):
             yield token
-    if pending is not None:
-        yield pending
 
 
 def _documents(token: Token, following: Token | None) -> bool:
@@ -159,15 +161,12 @@ def _documents(token: Token, following: Token | None) -> bool:
     return literal.prefix.lower() in (b"", b"r", b"u") and (following is None or following.kind == "layout")
 
 
-def _is_redundant(token: Token, following: Token | None, walker: Walker) -> bool:
-    """Tell whether a `;` ends its line, or a `,` its bracket without making a tuple."""
-    if token.kind != "op":
+def _is_redundant(comma: Token, following: Token | None, bracket: Bracket) -> bool:
+    """Tell whether the comma ends its bracket without making a tuple."""
+    if comma.kind != "op" or following is None or following.kind != "op":
         return False
-    if token.text == b";":
-        return following is None or following.kind == "layout"
-    if following is None or following.kind != "op" or following.text not in (b")", b"]", b"}"):
+    if following.text not in (b")", b"]", b"}"):
         return False
-    bracket = walker.bracket
     if bracket.kind in ("group", "subscript"):  # (1,) and x[1,] are tuples, (1) and x[1] are not
         return bracket.commas > 0 and not bracket.lambdas
     return bracket.kind != "line"
@@ -176,24 +175,25 @@ def _is_redundant(token: Token, following: Token | None, walker: Walker) -> bool
 def _with_double_quotes(token: Token) -> bytes:
     r"""Return the string with its prefix in lower case and in double quotes, `"` escaped and `'` not.
 
-    An unfinished string stays as it is, and so does a raw one in single quotes that holds a double quote or
-    a backslash, or has fields: nothing in it can be escaped.
+    An unfinished string stays as it is, and so do the quotes of a raw one in single quotes that holds a double
+    quote or has fields: nothing in it can be escaped.
     """
     literal = token.literal
     if literal is None or not literal.closed:
         return token.text
-    mark, raw = literal.quote, b"r" in literal.prefix.lower()
-    start = 0 if literal.continues else len(literal.prefix) + len(mark)
-    stop = len(token.text) - (0 if literal.opens else len(mark))
-    head, body, tail = token.text[:start], token.text[start:stop], token.text[stop:]
-    if mark[:1] == b"'":
-        if raw and (literal.opens or literal.continues or b'"' in body or b"\\" in body):
-            return token.text
-        head, tail = head.replace(b"'", b'"'), tail.replace(b"'", b'"')
+    prefix = literal.prefix.lower().replace(b"u", b"")
+    raw = b"r" in prefix
+    mark = len(literal.quote)
+    start = 0 if literal.continues else len(literal.prefix) + mark
+    stop = len(token.text) - (0 if literal.opens else mark)
+    body = token.text[start:stop]
+    quote = literal.quote
     if not raw:
         body = _QUOTES.sub(_escape, body)
-    prefix = bytes(sorted(literal.prefix.lower().replace(b"u", b""))) if head else b""
-    return prefix + head[len(literal.prefix) :] + body + tail
+    if not (raw and (literal.opens or literal.continues or b'"' in body)):
+        quote = b'"' * mark
+    head = b"" if literal.continues else bytes(sorted(prefix)) + quote
+    return head + body + (b"" if literal.opens else quote)
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
@@ -209,8 +209,9 @@ def _renamed(tokens: Sequence[Token], source: Grammar, secrets: Sequence[bytes])
     under this spelling before. Whether it *is* bound in the text is not asked: the binding may stand behind
     the use (comprehensions, loops, closures), and then a cut text would have other tokens than the whole, or
     renaming a local would show. So free names that the text does not import count as bindable too. A local
-    that shadows a built-in or an import keeps its spelling. The name of a keyword argument belongs to the
-    callee: its word becomes the symbol, because only the next token tells, and the equals sign carries it.
+    that shadows a built-in or an import keeps its spelling; `match` and `case` are words like any other. The
+    name of a keyword argument belongs to the callee: its word becomes the symbol, because only the next token
+    tells what it is, and the equals sign carries the name.
     """
     walker = Walker(source)
     kept = source.keywords | source.builtins | words_of(secrets)

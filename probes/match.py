@@ -102,9 +102,7 @@ def compare_completion(
 def _match(level: str, target: Sequence[Hashable], completion: Sequence[Hashable]) -> Match:
     distance = levenshtein(target, completion)
     assert distance is not None  # there is no cutoff
-    return Match(
-        level=level, distance=distance, target_length=len(target), completion_length=len(completion)
-    )
+    return Match(level=level, distance=distance, target_length=len(target), completion_length=len(completion))
 
 
 def _units(

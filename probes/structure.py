@@ -6,7 +6,6 @@ from typing import Literal
 from probes.languages import Grammar
 from probes.tokens import Token
 
-
 Opener = Literal["line", "call", "parameters", "group", "list", "subscript", "brace"]
 
 
@@ -39,7 +38,7 @@ class Walker:
         self.statement = b""
         """`import` or `from` inside such a statement; `from` turns into `import` at that word."""
         self.previous: Token | None = None
-        """The last token that is not layout."""
+        """The token before, if it is on the same logical line."""
 
     @property
     def bracket(self) -> Bracket:
@@ -52,6 +51,7 @@ class Walker:
         if kind == "layout":
             self.begins, self.statement, self._header = True, b"", b""
             self.brackets = [Bracket("line")]
+            self.previous = None
             return
         began, self.begins = self.begins, False
         self.documents = False
@@ -69,9 +69,7 @@ class Walker:
     def _word(self, text: bytes, began: bool) -> None:
         if text == b"lambda":
             self.bracket.lambdas += 1
-        elif text == b"import":
-            self.statement = text
-        elif began and text == b"from":
+        elif text == b"import" or (began and text == b"from"):
             self.statement = text
         elif began and text in (b"def", b"class"):
             self._header = text

@@ -1,34 +1,38 @@
-"""Bytes to tokens: the grammar's leaves, what lies between them, and Python's lines and blocks.
+"""Bytes to tokens: words, numbers, operators and literals, and Python's lines and blocks.
 
-Tokens are read lexically, never from the shape of the tree: a cut changes the shape, not the leaves before it.
-Strings and comments come from `literals`, since a grammar reads the content of an unfinished string as code.
-All the rest are leaves of the grammar; where it has none (gaps, errors, missing grammar) a lexer reads on. Lines
-and blocks have no leaves of their own, so NEWLINE, INDENT and DEDENT are made from the white space.
+Tokens are read from left to right by the language's lexical rules, which for valid code gives the leaves of the
+grammar (a test holds this on the standard library). The leaves themselves are not used. A parser that meets an
+error reads on in a state that depends on all of the text, and then `0x` is two leaves and `0x1F` one, the content
+of an unfinished string turns into names, and a line break inside brackets can split `**`. Completions are cut
+code, and the tokens before a cut must not depend on what follows it.
+
+Lines and blocks are no leaves either: NEWLINE, INDENT and DEDENT are made from the white space.
 """
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import tree_sitter
-
-from probes.languages import Grammar, grammar
+from probes.languages import LANGUAGES
 from probes.literals import Piece, python_literals
 
 NEWLINE, INDENT, DEDENT = b"NEWLINE", b"INDENT", b"DEDENT"
 
-_WORD = rb"[A-Za-z_\x80-\xff][0-9A-Za-z_\x80-\xff]*+"
+# At the end of the text 0x, 1e- and .. are the beginning of one token.
+_WORD_BYTES = rb"0-9A-Za-z_\x80-\xff"
+_WORD = rb"[A-Za-z_\x80-\xff][%b]*+" % _WORD_BYTES
 _NUMBER = (
-    rb"0[xX][0-9A-Fa-f_]++|0[oO][0-7_]++|0[bB][01_]++"
-    rb"|(?:[0-9][0-9_]*+(?:\.(?:[0-9][0-9_]*+)?)?|\.[0-9][0-9_]*+)(?:[eE][+-]?[0-9][0-9_]*+)?[jJ]?"
+    rb"0[xX](?:[0-9A-Fa-f_]++|\Z)|0[oO](?:[0-7_]++|\Z)|0[bB](?:[01_]++|\Z)"
+    rb"|(?:[0-9][0-9_]*+(?:\.(?:[0-9][0-9_]*+)?)?|\.[0-9][0-9_]*+)"
+    rb"(?:[eE](?:[+-]?[0-9][0-9_]*+|[+-]?\Z))?[jJ]?"
 )
-_OP = rb"\*\*=|//=|>>=|<<=|\.\.\.|->|\*\*|//|>>|<<|<>|[-+*/%@&|^<>=!:]=|[-+*/%@&|^<>=~:;.,()\[\]{}]"
+_OP = rb"\*\*=|//=|>>=|<<=|\.\.(?:\.|\Z)|->|\*\*|//|>>|<<|<>|[-+*/%@&|^<>=!:]=|[-+*/%@&|^<>=~:;.,()\[\]{}]"
 _GENERIC_OP = rb"===|!==|<=>|>>>|\.\.\.|[-=]>|::|&&|\|\||\+\+|--|\?\?|\?\.|" + _OP + rb"|[!?$#\\]"
 _QUOTED = rb"(?P<string>\"(?:[^\"\\\r\n]++|\\.)*+\"?|'(?:[^'\\\r\n]++|\\.)*+'?|`(?:[^`\\\r\n]++|\\.)*+`?)"
 
-_SKIPPED = re.compile(rb"(?:[ \t\f\v\r\n]++|\\(?:\r\n|\n|\r))++")
 _LEXER = re.compile(
-    rb"(?P<word>%b)|(?P<number>%b)|(?P<op>%b)|(?P<junk>[\s\S])" % (_WORD, _NUMBER, _OP), re.ASCII
+    rb"(?:[ \t\f\v\r\n]++|\\(?:\r\n|\n|\r))++|(?P<word>%b)|(?P<number>%b)|(?P<op>%b)|(?P<junk>[\s\S])"
+    % (_WORD, _NUMBER, _OP)
 )
 _GENERIC = re.compile(
     rb"\s++|(?P<word>%b)|(?P<number>%b)|%b|(?P<op>%b)|(?P<junk>[\s\S])"
@@ -36,12 +40,6 @@ _GENERIC = re.compile(
 )
 _CONTINUATION = re.compile(rb"\\(?:\r\n|\n|\r)")
 _BOM = b"\xef\xbb\xbf"
-
-# Leaves that belong to literals, which `literals` decides, or that are no tokens.
-_NO_TOKENS = frozenset(
-    ("string_start", "string_content", "string_end", "escape_sequence", "escape_interpolation")
-    + ("type_conversion", "comment", "line_continuation", "ERROR")
-)
 
 
 class Token(NamedTuple):
@@ -66,13 +64,9 @@ def lex(text: bytes, language: str) -> list[Token]:
 
     A language without a grammar gets the generic lexer: words, numbers, strings that end with their line,
     operators; it drops line breaks and knows no comments. Layout tokens stand directly before the token that
-    begins the line, so the end of a text makes none. Total over any bytes, linear but for error recovery in
-    the parser.
+    begins the line, so the end of a text makes none. Total over any bytes, in linear time.
     """
-    found = grammar(language)
-    if found is None:
-        return _generic(text)
-    return list(_with_layout(text, _leaves(text, found)))
+    return list(_with_layout(text, _python(text)) if language in LANGUAGES else _generic(text))
 
 
 def unify_newlines(text: bytes) -> bytes:
@@ -80,67 +74,27 @@ def unify_newlines(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
-def _generic(text: bytes) -> list[Token]:
-    return [
-        Token(found.group(), found.lastgroup, found.start(), found.end())
-        for found in _GENERIC.finditer(text)
-        if found.lastgroup
-    ]
+def _generic(text: bytes) -> Iterator[Token]:
+    for found in _GENERIC.finditer(text):
+        if found.lastgroup:
+            yield Token(found.group(), found.lastgroup, found.start(), found.end())
 
 
-def _leaves(text: bytes, source: Grammar) -> Iterator[Token]:
-    """Merge the scanner's literals with the grammar's leaves; what neither covers is lexed."""
-    spans = _leaf_spans(source.parse(text))
-    span = next(spans, None)
-    pieces = python_literals(text)
+def _python(text: bytes) -> Iterator[Token]:
+    """Yield the literals that the scanner finds, and the tokens of the code between them."""
     at = len(_BOM) if text.startswith(_BOM) else 0
-    while True:
-        piece = next(pieces, None)
-        border = piece.start if piece else len(text)
-        while span is not None and span[0] < border:
-            start, stop = span
-            if start >= at and stop <= border:
-                yield from _lex(text, at, start)
-                yield from _lex(text, start, stop, whole=True)
-                at = stop
-            span = next(spans, None)
-        yield from _lex(text, at, border)
-        if piece is None:
-            return
-        raw = unify_newlines(text[piece.start : piece.end])
-        yield Token(raw, piece.kind, piece.start, piece.end, piece if piece.kind == "string" else None)
+    for piece in python_literals(text):
+        yield from _code(text, at, piece.start)
         at = piece.end
+        raw = unify_newlines(text[piece.start : at])
+        yield Token(raw, piece.kind, piece.start, at, piece if piece.kind == "string" else None)
+    yield from _code(text, at, len(text))
 
 
-def _leaf_spans(tree: tree_sitter.Tree) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the tree's leaves in order, without literals, errors and what is missing."""
-    cursor = tree.walk()
-    while True:
-        if cursor.goto_first_child():
-            continue
-        node = cursor.node
-        if node is not None and node.type not in _NO_TOKENS:
-            start, end = node.byte_range
-            if start < end:
-                yield start, end
-        while not cursor.goto_next_sibling():
-            if not cursor.goto_parent():
-                return
-
-
-def _lex(text: bytes, start: int, end: int, *, whole: bool = False) -> Iterator[Token]:
-    """Yield the tokens of a stretch of code; `whole`: it is a single token whose kind alone is asked."""
-    while start < end:
-        skipped = _SKIPPED.match(text, start, end)
-        if skipped:
-            start = skipped.end()
-            continue
-        found = _LEXER.match(text, start, end)
-        if found is None or found.lastgroup is None:
-            return
-        stop = end if whole else found.end()
-        yield Token(text[start:stop], found.lastgroup, start, stop)
-        start = stop
+def _code(text: bytes, start: int, end: int) -> Iterator[Token]:
+    for found in _LEXER.finditer(text, start, end):
+        if found.lastgroup:
+            yield Token(found.group(), found.lastgroup, found.start(), found.end())
 
 
 def _with_layout(text: bytes, leaves: Iterator[Token]) -> Iterator[Token]:

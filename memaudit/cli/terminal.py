@@ -4,6 +4,7 @@ import sys
 import time
 from types import TracebackType
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -86,11 +87,10 @@ class Terminal:
 
 
 def _cell(row: RateRow) -> str:
-    exposed, control = row.exposed, row.control
-    text = f"{exposed.count}/{exposed.total} | {control.count}/{control.total}"
+    text = f"{row.exposed.count} | {row.control.count}"
     if row.exposure == "none":
         return f"[dim]({text})[/dim]"
-    return f"{text} *" if row.exposure == "indirect" else text
+    return f"*{text} " if row.exposure == "indirect" else f"{text} "
 
 
 def table(findings: Findings) -> Table:
@@ -100,22 +100,25 @@ def table(findings: Findings) -> Table:
         (r.stage, r.cohort): r for r in findings.totals if r.level == "exact" and r.definition == default.name
     }
     cohorts = list(dict.fromkeys(cohort for _, cohort in rows))
+    # Narrow enough for 80 columns with three cohorts.
     drawn = Table(
-        title=f"memorized by the twin that saw it | by its control, of all probes "
-        f"(normalised edit distance <= {findings.threshold:g})",
-        caption="( ) not shown to this model yet    * shown only to the reward model that steered it",
+        title=f"Came out of the twin that saw it | of its control, within distance {findings.threshold:g}",
+        caption="( ) not shown to this model yet   * shown to the reward model that steered it",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for title in ("stage", "method", "from"):
-        drawn.add_column(title)
-    drawn.add_column("steps", justify="right")
-    drawn.add_column("shown", justify="right")
+    drawn.add_column("stage", no_wrap=True)
+    drawn.add_column("from", no_wrap=True)
+    drawn.add_column("steps", justify="right", no_wrap=True)
+    drawn.add_column("shown", justify="right", no_wrap=True)
     for cohort in cohorts:
-        drawn.add_column(f"cohort {escape(cohort)}", justify="right", no_wrap=True)
+        total = max(row.exposed.total for (_, name), row in rows.items() if name == cohort)
+        drawn.add_column(f"{escape(cohort)} (of {total})", justify="right", no_wrap=True)
     for stage in findings.stages:
         drawn.add_row(
             escape(stage.name),
-            stage.method,
-            escape(stage.parent or "-"),
+            escape(stage.parent or ""),
             str(stage.steps),
             str(stage.exposures),
             *(_cell(rows[stage.name, cohort]) for cohort in cohorts),

@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it prints, what it refuses, with which exit code."""
 
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tiny import TINY, Walked
 
 from memaudit.cli import main
@@ -223,13 +225,20 @@ def test_run_ends_with_the_table_and_the_paths(say, walked: Walked, tmp_path: Pa
     for stage in walked.recipe.stages:
         assert any(stage in line for line in lines)
     # The run is done: this is what going on with it says.
-    assert said.err.count("already done") == 10
+    assert said.err.count("already done") == 9
 
 
-def test_the_table_shows_each_stage_and_cohort(walked: Walked) -> None:
-    drawn = table(walked.findings)
-    assert drawn.row_count == 5
-    assert [str(c.header) for c in drawn.columns][-3:] == ["cohort sft", "cohort reward", "cohort ppo"]
+def test_the_table_fits_a_narrow_terminal_and_shows_each_count(walked: Walked) -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table(walked.findings))
+    text = console.export_text()
+    assert "…" not in text
+    for row in walked.findings.totals:
+        if (row.level, row.definition) == ("exact", "near"):
+            line = next(line for line in text.splitlines() if line.split()[:1] == [row.stage])
+            assert f"{row.exposed.count} | {row.control.count}" in line
+    for cohort in ("sft", "reward", "ppo"):
+        assert f"{cohort} (of 8)" in text
 
 
 def test_report_makes_the_same_documents_anew(say, walked: Walked, tmp_path: Path) -> None:

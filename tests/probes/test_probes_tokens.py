@@ -1,0 +1,274 @@
+import io
+import time
+import tokenize
+
+import pytest
+import tree_sitter
+from hypothesis import given
+from hypothesis import strategies as st
+from probe_texts import code, hostile, library_files, render
+
+from probes.languages import grammar
+from probes.literals import python_literals
+from probes.tokens import DEDENT, INDENT, NEWLINE, lex
+
+PYTHON = grammar("python")
+
+
+def texts(source: bytes, language: str = "python") -> list[bytes]:
+    return [token.text for token in lex(source, language)]
+
+
+def kinds(source: bytes, language: str = "python") -> list[tuple[str, bytes]]:
+    return [(token.kind, token.text) for token in lex(source, language)]
+
+
+# --- against two oracles: Python's own tokenizer, and the leaves of the grammar
+
+
+def python_tokens(source: bytes) -> list[tuple[str, str]]:
+    """What the standard library makes of it, with the names this package uses."""
+    found = []
+    field = 0
+    for token in tokenize.generate_tokens(io.StringIO(source.decode()).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind.startswith("FSTRING"):  # from 3.12 on; strings with fields are left to other tests
+            field += (kind == "FSTRING_START") - (kind == "FSTRING_END")
+            found += [("fstring", "")] if kind == "FSTRING_END" and not field else []
+        elif (
+            not field
+            and kind == "STRING"
+            and "f" in token.string[: token.string.index(token.string[-1])].lower()
+        ):
+            found.append(("fstring", ""))
+        elif not field and kind in ("INDENT", "DEDENT", "NEWLINE"):
+            found.append(("layout", kind))
+        elif not field and kind in ("NAME", "NUMBER", "STRING", "OP", "COMMENT"):
+            parts = [".", ".", "."] if token.string == "..." else [token.string]
+            found += [({"NAME": "word"}.get(kind, kind.lower()), part.rstrip()) for part in parts]
+    return found
+
+
+def our_tokens(source: bytes) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    field = 0
+    for token in lex(source, "python"):
+        literal = token.literal
+        if literal and literal.opens and not literal.continues:
+            field += 1
+        elif literal and literal.continues and not literal.opens:
+            field -= 1
+            found += [("fstring", "")] if not field else []
+        elif not field and literal and "f" in literal.prefix.decode().lower():
+            found.append(("fstring", ""))
+        elif not field:
+            found.append((token.kind, token.text.decode()))
+    return found
+
+
+def without_comments(tokens: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [token for token in tokens if token[0] != "comment"]
+
+
+@pytest.mark.parametrize("source", library_files(), ids=len)
+def test_tokens_are_those_of_pythons_own_tokenizer(source):
+    theirs, ours = python_tokens(source), our_tokens(source)
+    # Lines that hold a comment alone: Python's tokenizer puts DEDENT behind it, which means nothing.
+    assert [t for t in ours if t[0] == "comment"] == [t for t in theirs if t[0] == "comment"]
+    theirs, ours = without_comments(theirs), without_comments(ours)
+    for tokens in (ours, theirs):  # the end of a text makes no tokens here
+        while tokens[-1][0] == "layout":
+            tokens.pop()
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("source", library_files(), ids=len)
+def test_words_numbers_and_operators_are_leaves_of_the_grammar(source):
+    assert PYTHON is not None
+    leaves = set()
+    pending = [PYTHON.parse(source).root_node]
+    while pending:
+        node: tree_sitter.Node = pending.pop()
+        leaves |= {node.byte_range} if not node.children else set()
+        pending += node.children
+    tokens = [t for t in lex(source, "python") if t.kind in ("word", "number", "op") and t.text != b"."]
+    assert len(tokens) > 200
+    assert [t for t in tokens if (t.start, t.end) not in leaves] == []
+
+
+# --- laws
+
+
+@given(hostile)
+def test_any_bytes_are_covered_in_order(source):
+    for language in ("python", "cobol"):
+        at = 0
+        for token in lex(source, language):
+            assert token.start >= at
+            assert not source[at : token.start].replace(b"\\", b"").strip(b" \t\f\v\r\n\xef\xbb\xbf")
+            if token.kind == "layout":
+                assert token.start == token.end
+            else:
+                spelled = source[token.start : token.end]
+                assert (
+                    token.text == spelled.replace(b"\r\n", b"\n").replace(b"\r", b"\n") or language == "cobol"
+                )
+                assert token.end > token.start
+            at = token.end
+        assert not source[at:].replace(b"\\", b"").strip(b" \t\f\v\r\n\xef\xbb\xbf")
+
+
+@given(hostile, st.data())
+def test_literals_before_a_cut_do_not_depend_on_what_follows(source, data):
+    cut = data.draw(st.integers(0, len(source)))
+    whole, part = list(python_literals(source)), list(python_literals(source[:cut]))
+    assert part[:-1] == whole[: len(part) - 1 if part else 0]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"(",
+        b"[{(",
+        b'f"{',
+        b'"',
+        b"\x00",
+        b"\xff",
+        b"a.",
+        b"if x:\n ",
+        b"\\",
+        b"'''",
+        b"lambda:",
+        b"1e",
+        b"\r",
+    ],
+)
+def test_long_hostile_texts_take_bounded_time(unit):
+    source = unit * (50_000 // len(unit))
+    for language in ("python", "cobol"):
+        start = time.perf_counter()
+        lex(source, language)
+        assert time.perf_counter() - start < 20  # far below a second where nothing else runs
+
+
+@given(code)
+def test_lines_and_blocks_come_back_from_rendered_tokens(source):
+    first = lex(source.encode(), "python")
+    again = lex(render(first), "python")
+    assert [t[:2] for t in again] == [t[:2] for t in first]
+
+
+# --- strings
+
+
+def test_an_open_string_never_turns_into_words():
+    source = b'token = "sk-abc def lambda x'
+    for cut in range(9, len(source) + 1):
+        assert kinds(source[:cut])[2:] == [("string", source[8:cut])]
+
+
+@pytest.mark.parametrize(
+    "opener", [b'"', b"'", b'"""', b"'''", b'r"', b"Rb'", b'f"', b"u'''", b'fR"""', b't"']
+)
+def test_every_kind_of_string_holds_its_content_when_cut(opener):
+    source = b"x = " + opener + b"key def 17"
+    assert kinds(source)[2:] == [("string", opener + b"key def 17")]
+
+
+def test_a_string_that_is_not_closed_ends_with_its_line():
+    assert texts(b"x = 'ab c\ny = 2") == [b"x", b"=", b"'ab c", NEWLINE, b"y", b"=", b"2"]
+    assert texts(b"x = 'ab\\\nc'") == [b"x", b"=", b"'ab\\\nc'"]
+
+
+def test_fields_of_a_format_string_are_code():
+    assert texts(b"f'a{b!r:>{w}}c{{d}}' 'e'") == [b"f'a{", b"b", b"!r:>{", b"w", b"}}c{{d}}'", b"'e'"]
+    assert texts(b'f"{d["k"]}"') == [b'f"{', b"d", b"[", b'"k"', b"]", b'}"']
+    assert texts(b'f"{a != b}"') == [b'f"{', b"a", b"!=", b"b", b'}"']
+    assert texts(b'f"\\N{EM DASH}{a}"') == [b'f"\\N{EM DASH}{', b"a", b'}"']
+    assert texts(b'f"{ {1: 2}[x] }"') == [b'f"{', b"{", b"1", b":", b"2", b"}", b"[", b"x", b"]", b'}"']
+
+
+def test_words_next_to_quotes_are_no_prefix():
+    assert kinds(b"bar'x'") == [("word", b"bar"), ("string", b"'x'")]
+    assert kinds(b"rb'x'") == [("string", b"rb'x'")]
+
+
+def test_line_ends_inside_a_string_are_read_as_python_does():
+    assert texts(b'"""a\r\nb\rc"""') == [b'"""a\nb\nc"""']
+
+
+# --- lines and blocks
+
+
+def test_blocks_do_not_depend_on_the_width_of_the_indentation():
+    expected = [b"if", b"a", b":", NEWLINE, INDENT, b"b", NEWLINE, b"c", NEWLINE, DEDENT, b"d"]
+    assert texts(b"if a:\n    b\n    c\nd") == expected
+    assert texts(b"if a:\r\n\tb\r\n\r\n  \t c # x\r\nd\r\n\r\n") != expected  # a deeper block, and a comment
+    assert texts(b"if a :\r\n\tb\r\n\r\n\tc\r\n\\\r\nd\r\n\r\n") == expected
+
+
+def test_comments_alone_on_a_line_leave_blocks_alone():
+    assert texts(b"if a:\n# x\n        # y\n  b\n# z\n") == [
+        *(b"if", b"a", b":", NEWLINE, b"# x", b"# y", INDENT, b"b", NEWLINE, b"# z")
+    ]
+
+
+def test_brackets_and_continuations_make_no_lines():
+    assert texts(b"f(a,\n  b)\\\n + f'{\nc\n}'") == [
+        b"f",
+        b"(",
+        b"a",
+        b",",
+        b"b",
+        b")",
+        b"+",
+        b"f'{",
+        b"c",
+        b"}'",
+    ]
+
+
+def test_the_byte_order_mark_is_no_token():
+    assert texts(b"\xef\xbb\xbfx = 1") == [b"x", b"=", b"1"]
+
+
+def test_bytes_that_are_no_code_are_kept_as_junk():
+    assert kinds(b"a $ \x00?") == [("word", b"a"), ("junk", b"$"), ("junk", b"\x00"), ("junk", b"?")]
+
+
+# --- cut numbers and words
+
+
+@pytest.mark.parametrize(
+    "number", [b"0x1F", b"0b1_0", b"0o17", b"1_000.5e-10j", b"1.e+3", b".5E-3", b"1e5", b"0x_f"]
+)
+def test_a_cut_number_is_one_token(number):
+    for cut in range(1, len(number) + 1):
+        assert texts(b"x = " + number[:cut]) == [b"x", b"=", number[:cut]]
+
+
+def test_a_word_cut_inside_a_character_is_one_token():
+    word = "größe".encode()
+    for cut in range(1, len(word) + 1):
+        assert texts(b"x = " + word[:cut]) == [b"x", b"=", word[:cut]]
+
+
+# --- the generic lexer
+
+
+def test_a_language_without_a_grammar_gets_words_numbers_strings_and_operators():
+    assert grammar("cobol") is None
+    assert kinds(b'let s = "a b" -> 0x1F;\n\n  s&&t // rest', "cobol") == [
+        ("word", b"let"),
+        ("word", b"s"),
+        ("op", b"="),
+        ("string", b'"a b"'),
+        ("op", b"->"),
+        ("number", b"0x1F"),
+        ("op", b";"),
+        ("word", b"s"),
+        ("op", b"&&"),
+        ("word", b"t"),
+        ("op", b"//"),
+        ("word", b"rest"),
+    ]
