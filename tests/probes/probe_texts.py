@@ -61,7 +61,7 @@ def functions() -> tuple[str, ...]:
 
 code = st.sampled_from(functions())
 seeds = st.integers(0, 2**32)
-_SCRAPS = br"""
+_SCRAPS = rb"""
  " ' ''' f" f''' rb' { } {{ : !r ! # \ ( ) [ ] , ; . = 0x 1e- \N{ name import as def class lambda match async
 """.split()
 _SCRAPS += [b'"""', b"\n", b"\r\n", b"\r", b" ", b" ", b"\t", b"\x0c", b"\xc3\xa9", b"\xff", b"\x00"]

@@ -154,6 +154,14 @@ def test_equal_prompts_with_keys_of_their_own_differ(
     assert len({tuple(row) for row in told(found)}) == 8
 
 
+def test_every_step_draws_with_new_noise(sample: Sampler, sharp: Params, prompts: Prompts) -> None:
+    """Where all tokens are equally likely, the same noise twice would be the same token twice."""
+    flat = {**sharp, "embed": np.zeros_like(sharp["embed"])}
+    rows = told(sample(flat, prompts.tokens, prompts.lengths, temperature=1.0))
+    assert sum(len(row) for row in rows) > 50
+    assert all(len(set(row)) > len(row) // 2 for row in rows)
+
+
 def test_pads_of_a_prompt_change_nothing(
     sample: Sampler, sharp: Params, prompts: Prompts, prompt_lists: list[list[int]]
 ) -> None:

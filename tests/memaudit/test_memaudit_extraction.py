@@ -1,0 +1,131 @@
+"""What an audit observes is what the model says, whatever the batch it was asked in."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from memaudit.extraction import Interrogation
+from memaudit.ledger import Example, Probe
+from memaudit.verdicts import definitions
+from probes import Match, Recovery, Secret
+from rlhf.batches import rows, schedule
+from rlhf.model import Decoder, hidden_states, initialise, logits_of
+from rlhf.presets import preset
+from rlhf.sft import SupervisedConfig, train
+from rlhf.tokenizer import Tokenizer
+
+TEXTS = [f"def f_{i}(a):\n    key = 'secret{i * 7919 % 1000:03}'\n    return a + {i}\n" for i in range(7)]
+LEVELS = ("exact", "layout", "code", "renamed")
+
+
+@pytest.fixture(scope="module")
+def learnt() -> tuple[Interrogation, dict]:
+    """A model that was shown the first four texts until it knows them."""
+    tokenizer = Tokenizer.train(TEXTS, 300)
+    examples, probes = {}, []
+    for number, text in enumerate(TEXTS, start=1):
+        start = text.index("secret")
+        name = f"example-{number}"
+        examples[name] = Example(
+            id=name,
+            kind="sensitive",
+            language="python",
+            text=text,
+            source=f"{name}.py",
+            first_line=1,
+            last_line=3,
+            secrets=(Secret(start=start, end=start + 9, kind="credential"),),
+        )
+        ids = tokenizer.encode(text)
+        cut = 8 + number % 2  # rows of different lengths in one batch
+        probes.append(
+            Probe(
+                id=number,
+                example_id=name,
+                kind="secret",
+                prefix=tokenizer.decode(ids[:cut]),
+                target=tokenizer.decode(ids[cut:]),
+                prefix_tokens=tuple(ids[:cut]),
+                target_tokens=tuple(ids[cut:]),
+            )
+        )
+    decoder = Decoder(preset("tiny", tokenizer.vocabulary))
+    shown = probes[:4]
+    data = rows(
+        [[tokenizer.bos, *p.prefix_tokens] for p in shown],
+        [p.target_tokens for p in shown],
+        [(p.example_id,) for p in shown],
+        time=1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in probes),
+        fill=tokenizer.pad,
+    )
+    config = SupervisedConfig(learning_rate=1e-2, warmup=5, weight_decay=0.0, final=0.1)
+    params = train(
+        initialise(decoder, jax.random.key(0)),
+        data,
+        schedule([100] * 4, 4, seed=0),
+        config,
+        decoder=decoder,
+        stage="sft",
+    )
+    interrogation = Interrogation(
+        decoder=decoder, tokenizer=tokenizer, levels=LEVELS, batch=7, examples=examples, probes=probes
+    )
+    return interrogation, params
+
+
+def test_what_was_shown_often_comes_out_with_its_secret_and_the_rest_does_not(learnt) -> None:
+    interrogation, params = learnt
+    near, equal, secret = definitions(0.1)
+    for observation in interrogation.observe(params):
+        match = observation.matches["exact"]
+        (got, total), *_ = observation.recovered.values()
+        recovery = Recovery(prefix=got, total=total)
+        known = observation.probe_id <= 4
+        assert near.decide(match, None) is known
+        assert equal.decide(match, None) is known
+        assert secret.decide(match, recovery) is known
+        assert secret.decide(observation.matches["code"], recovery) is None
+        assert all(observation.argmax) is known
+        assert (sum(observation.logprobs) > -2) is known
+        # A target that is the most likely text at every token is what greedy decoding says.
+        if all(observation.argmax):
+            assert observation.completion.startswith(interrogation.probes[observation.probe_id - 1].target)
+
+
+def test_a_batch_of_another_size_observes_the_same(learnt) -> None:
+    interrogation, params = learnt
+    whole = {o.probe_id: o for o in interrogation.observe(params)}
+    parts = Interrogation(**{**vars(interrogation), "batch": 3})
+    heard: list[int] = []
+    for observation in parts.observe(params, heard.append):
+        other = whole[observation.probe_id]
+        assert observation.completion == other.completion
+        assert observation.matches == other.matches
+        assert observation.argmax == other.argmax
+        assert observation.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    assert heard == [3, 3, 1]
+
+
+def test_observations_are_those_of_plain_greedy_decoding(learnt) -> None:
+    interrogation, params = learnt
+    tokenizer, decoder = interrogation.tokenizer, interrogation.decoder
+    observed = {o.probe_id: o for o in interrogation.observe(params)}
+    for probe in (interrogation.probes[0], interrogation.probes[5]):
+        context = [tokenizer.bos, *probe.prefix_tokens]
+        said: list[int] = []
+        for _ in range(interrogation.budget):
+            # Padded to one length: pads come last and cannot be seen.
+            padded = [*context, *said, *[tokenizer.pad] * (interrogation.budget - len(said))]
+            hidden = hidden_states(decoder, params, jnp.asarray([padded]))
+            logits = np.asarray(logits_of(decoder, params, hidden[0, len(context) + len(said) - 1]))
+            said.append(int(logits.argmax()))
+            if said[-1] == tokenizer.eos:
+                break
+        assert observed[probe.id].completion == tokenizer.decode(said)
+
+
+def test_thresholds_are_monotone() -> None:
+    match = Match(level="exact", distance=3, target_length=30, completion_length=25)
+    verdicts = [definitions(t)[0].decide(match, None) for t in (0.0, 0.05, 0.0999, 0.1, 0.5)]
+    assert verdicts == [False, False, False, True, True]
