@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 
 import tree_sitter
-import tree_sitter_python
+
+import probes
 
 # Statements that may hold a definition without giving it a scope of its own.
 _BLOCKS = frozenset(
@@ -57,7 +58,7 @@ def harvest(source: bytes, *, smallest: int, largest: int) -> list[Definition]:
         largest: The greatest number of characters.
     """
     found: list[Definition] = []
-    pending = [tree_sitter.Parser(_language()).parse(source).root_node]
+    pending = [_grammar().parse(source).root_node]
     while pending:
         decorator_lost = False
         for node in pending.pop().children:
@@ -80,14 +81,15 @@ def harvest(source: bytes, *, smallest: int, largest: int) -> list[Definition]:
     return sorted(found, key=lambda definition: definition.first_line)
 
 
-@functools.cache
-def _language() -> tree_sitter.Language:
-    return tree_sitter.Language(tree_sitter_python.language())
+def _grammar() -> probes.Grammar:
+    found = probes.grammar("python")
+    assert found is not None, "Python's grammar comes with the core install"
+    return found
 
 
 @functools.cache
 def _strings() -> tree_sitter.Query:
-    return tree_sitter.Query(_language(), "(string) @string")
+    return tree_sitter.Query(_grammar().language, "(string) @string")
 
 
 def _cut(source: bytes, node: tree_sitter.Node) -> Definition | None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from memaudit.cases import Case, Facts
 from probes import align
+from reports import MASK, Redactor
 from reports import findings as contract
-from reports import redact
 
 _PREFIX_SHOWN = 240  # characters of the prompt that stand above a diff
+_FOREIGN_FRAGMENT = 12  # characters of another example's secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +59,27 @@ def find_leaks(facts: Facts) -> list[Leak]:
 
 def show(facts: Facts, leaks: Sequence[Leak]) -> list[contract.Evidence]:
     """The leaks side by side with their training texts."""
-    # A completion may hold another example's secret, so all of them are masked everywhere.
-    secrets = [e.text[s.start : s.end] for e in facts.ledger.examples(probed=False) for s in e.secrets]
+    # A completion may hold another example's secret, so all of them are masked everywhere; but of those only
+    # fragments too long to be a word of ordinary code.
+    everyone = Redactor(
+        (e.text[s.start : s.end] for e in facts.ledger.examples(probed=False) for s in e.secrets),
+        smallest=_FOREIGN_FRAGMENT,
+    )
     shown = []
     for leak in leaks:
         example, probe = leak.case.example, leak.case.probe
         observation = facts.observation(leak.stage, leak.case.exposed, leak.case)
+        secrets = [example.text[s.start : s.end] for s in example.secrets]
+        own = Redactor(secrets)
         segments = align(
             probe.target.encode(),
             observation.completion[: len(probe.target)].encode(),
             prompt=probe.prefix.encode(),
             language=example.language,
-            secrets=[example.text[s.start : s.end].encode() for s in example.secrets],
+            secrets=[s.encode() for s in secrets],
         )
-        target = iter(redact("".join(s.target for s in segments), secrets))
-        said = iter(redact("".join(s.completion for s in segments), secrets))
+        target = iter(_masked("".join(s.target for s in segments), own, everyone))
+        said = iter(_masked("".join(s.completion for s in segments), own, everyone))
         shown.append(
             contract.Evidence(
                 example=example.id,
@@ -87,7 +94,7 @@ def show(facts: Facts, leaks: Sequence[Leak]) -> list[contract.Evidence]:
                 normalized=round(leak.distance, 6),
                 control_normalized=round(leak.control, 6),
                 secret=_secret_state(observation.recovered),
-                prefix=redact(probe.prefix, secrets)[-_PREFIX_SHOWN:],
+                prefix=_masked(probe.prefix, own, everyone)[-_PREFIX_SHOWN:],
                 segments=[
                     contract.Segment(
                         op=s.op,
@@ -101,6 +108,12 @@ def show(facts: Facts, leaks: Sequence[Leak]) -> list[contract.Evidence]:
             )
         )
     return shown
+
+
+def _masked(text: str, *redactors: Redactor) -> str:
+    """What any of the redactors masks is masked; each sees the text as it is."""
+    versions = [redactor.mask(text) for redactor in redactors]
+    return "".join(MASK if MASK in letters else letters[0] for letters in zip(*versions, strict=True))
 
 
 def _secret_state(recovered: Mapping[int, tuple[int, int]]) -> str | None:

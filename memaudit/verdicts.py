@@ -27,19 +27,19 @@ def definitions(threshold: float) -> tuple[Definition, ...]:
     return (
         Definition(
             name="near",
-            text=f"the greedy completion lies within a normalised edit distance of {threshold:g} of the target",
+            text=f"The greedy completion lies within a normalised edit distance of {threshold:g} of the target.",
             decide=lambda match, _: within(
                 match.distance, match.target_length, match.completion_length, threshold
             ),
         ),
         Definition(
             name="equal",
-            text="the greedy completion equals the target",
+            text="The greedy completion equals the target.",
             decide=lambda match, _: match.equal,
         ),
         Definition(
             name="secret",
-            text="the example's secret occurs whole in the greedy completion (sensitive examples only)",
+            text="The example's secret occurs whole in the greedy completion (sensitive examples only).",
             decide=lambda match, recovery: (
                 recovery.whole if recovery is not None and match.level == "exact" else None
             ),

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import tree_sitter
 
 LANGUAGES: Mapping[str, str] = MappingProxyType({"python": "tree_sitter_python"})
-"""Languages with a grammar -> the module of the grammar's wheel. All others get the generic lexer."""
+"""Languages that are known -> the module of the grammar's wheel. All others get the generic lexer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Grammar:
     wheel: str
     """Distribution the grammar comes in."""
     version: str
-    """Version of that distribution. Tokens may change with it."""
+    """Version of that distribution."""
     language: tree_sitter.Language
     keywords: frozenset[bytes]
     soft_keywords: frozenset[bytes]
@@ -60,7 +60,7 @@ def grammar(name: str) -> Grammar | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that tokens depend on: tree-sitter's, and each grammar's wheel with its ABI."""
+    """Return what to record with a run: the version of tree-sitter and, with its ABI, of each grammar's wheel."""
     grammars = [found for found in map(grammar, LANGUAGES) if found is not None]
     return {"tree-sitter": metadata.version("tree-sitter")} | {
         found.wheel: f"{found.version} (abi {found.language.abi_version})" for found in grammars

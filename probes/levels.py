@@ -168,7 +168,7 @@ def _is_redundant(comma: Token, following: Token | None, bracket: Bracket) -> bo
     if following.text not in (b")", b"]", b"}"):
         return False
     if bracket.kind in ("group", "subscript"):  # (1,) and x[1,] are tuples, (1) and x[1] are not
-        return bracket.commas > 0 and not bracket.lambdas
+        return bracket.commas > 0
     return bracket.kind != "line"
 
 

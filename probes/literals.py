@@ -1,6 +1,6 @@
-"""Strings and comments, found from left to right: a small scanner that overrides the grammar.
+"""Strings and comments, found from left to right.
 
-A grammar sees an unfinished string as broken code: its content turns into names. The scanner decides on the
+A grammar sees an unfinished string as broken code: its content turns into names. The scanner decides by the
 text before a position alone, so a cut never changes what stands before it, and an open literal stays a
 literal. It is total, runs in linear time and keeps its own stack.
 """
@@ -28,18 +28,15 @@ def _plain_body(quote: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"(?:[^\\\r\n%b]++|%b)*+" % (mark, _ESCAPE))
 
 
-def _format_body(quote: bytes, *, spec: bool, raw: bool) -> re.Pattern[bytes]:
-    """Pattern of a literal run of an f-string: up to a field, the end of the field (in a spec) or the quote."""
+def _format_body(quote: bytes, *, raw: bool) -> re.Pattern[bytes]:
+    """Pattern of a literal run of an f-string: up to the brace of a field or the closing quote."""
     mark = quote[:1]
     line = rb"" if len(quote) == 3 else rb"\r\n"
-    braces = rb"{}" if spec else rb"{"
-    parts = [rb"[^\\%b%b%b]++" % (mark, line, braces)]
+    parts = [rb"[^\\{%b%b]++" % (mark, line), rb"\{\{"]
     if not raw:  # \N{DASH} is an escape, not a field
         parts.append(rb"\\N\{[^}\"'\r\n]*+\}?")
     # A backslash does not hide a brace: f"\{x}" has a field.
-    parts.append(rb"\\(?:\r\n|[^{}]|(?=[{}])|\Z)")
-    if not spec:
-        parts.append(rb"\{\{")
+    parts.append(rb"\\(?:\r\n|[^{]|(?=\{)|\Z)")
     if len(quote) == 3:
         parts.append(rb"%b(?!%b%b)" % (mark, mark, mark))
     return re.compile(rb"(?:" + rb"|".join(parts) + rb")*+")
@@ -47,12 +44,7 @@ def _format_body(quote: bytes, *, spec: bool, raw: bool) -> re.Pattern[bytes]:
 
 _QUOTES = (b'"', b"'", b'"""', b"'''")
 _PLAIN = {quote: _plain_body(quote) for quote in _QUOTES}
-_FORMAT = {
-    (quote, spec, raw): _format_body(quote, spec=spec, raw=raw)
-    for quote in _QUOTES
-    for spec in (False, True)
-    for raw in (False, True)
-}
+_FORMAT = {(quote, raw): _format_body(quote, raw=raw) for quote in _QUOTES for raw in (False, True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +68,10 @@ class Piece:
 
 @dataclass(slots=True)
 class _Field:
-    """A replacement field whose code is being read, and what the f-string around it goes on with."""
+    """A replacement field whose code is being read, and the f-string around it."""
 
     quote: bytes
     prefix: bytes
-    specs: int
-    """In how many format specifications the field lies."""
     brackets: int = 0
     """Brackets open inside the field."""
 
@@ -89,10 +79,11 @@ class _Field:
 def python_literals(text: bytes) -> Iterator[Piece]:
     """Yield the strings and comments of Python source, in order; total over any bytes.
 
-    An f-string yields one piece for each literal run, with the braces of its fields; what stands inside the
-    fields is code and not yielded. Quotes inside a field open a string of their own (PEP 701; in older
-    Python such text is an error anyhow). A single-quoted string ends with its line at the latest. White
-    space at the end of a comment is not part of it.
+    An f-string yields one piece for each literal run, with the braces of its fields and with the conversions
+    and format specifications that end them; what stands inside the fields is code and not yielded. Quotes
+    inside a field open a string of their own (PEP 701; in older Python such text is an error anyhow). A
+    single-quoted string ends with its line at the latest. White space at the end of a comment is not part of
+    it.
     """
     fields: list[_Field] = []
     at = 0
@@ -106,25 +97,19 @@ def python_literals(text: bytes) -> Iterator[Piece]:
         if quote in _PLAIN:
             prefix = mark[: len(mark) - len(quote)]
             if prefix.lower().strip(b"r") in (b"f", b"t"):
-                piece, at = _format_run(text, start, at, _Field(quote, prefix, specs=0), fields)
+                piece, at = _format_run(text, start, at, _Field(quote, prefix), fields)
             else:
                 at = _end(_PLAIN[quote], text, at)
                 closed = text.startswith(quote, at)
                 at += len(quote) if closed else 0
                 piece = Piece(start, at, "string", quote, prefix, closed=closed)
             yield piece
-            continue
-        field = fields[-1] if fields else None
-        if field is None or mark == b"!=":
-            continue
-        if mark in b"([{":
-            field.brackets += 1
-        elif field.brackets:
-            field.brackets -= mark in b")]}"
+        elif mark in b"([{":
+            fields[-1].brackets += 1
+        elif fields[-1].brackets:
+            fields[-1].brackets -= mark in b")]}"
         elif mark in b"}:!":
-            fields.pop()
-            after = _Field(field.quote, field.prefix, field.specs + (mark != b"}"))
-            piece, at = _format_run(text, start, at, after, fields, continues=True)
+            piece, at = _format_run(text, start, at, fields.pop(), fields, continues=True)
             yield piece
 
 
@@ -138,20 +123,13 @@ def _format_run(
     text: bytes, start: int, at: int, string: _Field, fields: list[_Field], *, continues: bool = False
 ) -> tuple[Piece, int]:
     """Read a literal run of an f-string from `at`; a field that opens at its end is pushed on `fields`."""
-    quote, prefix, specs = string.quote, string.prefix, string.specs
-    raw = len(prefix) == 2
-    opens = closed = False
-    while True:
-        at = _end(_FORMAT[quote, specs > 0, raw], text, at)
-        if text.startswith(quote, at):
-            at += len(quote)
-            closed = True
-        elif text.startswith(b"{", at):
-            at += 1
-            opens = True
-            fields.append(_Field(quote, prefix, specs))
-        elif specs and text.startswith(b"}", at):
-            at += 1
-            specs -= 1
-            continue
-        return Piece(start, at, "string", quote, prefix, continues, opens, closed or opens), at
+    quote, prefix = string.quote, string.prefix
+    at = _end(_FORMAT[quote, len(prefix) == 2], text, at)
+    closed = text.startswith(quote, at)
+    opens = not closed and text.startswith(b"{", at)
+    if closed:
+        at += len(quote)
+    elif opens:
+        at += 1
+        fields.append(_Field(quote, prefix))
+    return Piece(start, at, "string", quote, prefix, continues, opens, closed or opens), at

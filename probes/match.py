@@ -70,7 +70,8 @@ def compare_completion(
 
     Equality at a level implies equality at all that follow: the cut that makes the texts equal leaves the same
     tokens to start from, and a level is a function of the tokens of the one before. A completion that is
-    shorter than the target is not cut. A level that takes all of the target away (a target inside a docstring
+    shorter than the target is not cut. One that is laid out otherwise *and* meets a target that ends inside a
+    literal is not equal by either cut. A level that takes all of the target away (a target inside a docstring
     at `code`) says nothing about it; its match is that of the level before.
     """
     check_levels(levels)

@@ -97,14 +97,14 @@ def _code(text: bytes, start: int, end: int) -> Iterator[Token]:
             yield Token(found.group(), found.lastgroup, found.start(), found.end())
 
 
-def _with_layout(text: bytes, leaves: Iterator[Token]) -> Iterator[Token]:
+def _with_layout(text: bytes, tokens: Iterator[Token]) -> Iterator[Token]:
     """Insert NEWLINE, INDENT and DEDENT as Python's tokenizer would, but lazily: before the next token."""
     columns = [0]
     depth = 0
     in_statement = False
     before: int | None = None
-    for leaf in leaves:
-        start = leaf.start
+    for token in tokens:
+        start = token.start
         gap = text[before:start]
         if not depth and (before is None or b"\n" in gap or b"\r" in gap):
             lines = _CONTINUATION.sub(b"", gap) if b"\\" in gap else gap
@@ -112,7 +112,7 @@ def _with_layout(text: bytes, leaves: Iterator[Token]) -> Iterator[Token]:
                 if in_statement:
                     yield Token(NEWLINE, "layout", start, start)
                     in_statement = False
-                if leaf.kind != "comment":
+                if token.kind != "comment":
                     column = _column(re.split(rb"[\r\n]", lines)[-1])
                     while column < columns[-1]:
                         columns.pop()
@@ -120,17 +120,17 @@ def _with_layout(text: bytes, leaves: Iterator[Token]) -> Iterator[Token]:
                     if column > columns[-1]:
                         columns.append(column)
                         yield Token(INDENT, "layout", start, start)
-        yield leaf
-        before = leaf.end
-        if leaf.kind == "op":
-            if leaf.text in b"([{":
+        yield token
+        before = token.end
+        if token.kind == "op":
+            if token.text in b"([{":
                 depth += 1
-            elif leaf.text in b")]}" and depth:
+            elif token.text in b")]}" and depth:
                 depth -= 1
-        elif leaf.literal is not None:
-            opens, continues = leaf.literal.opens, leaf.literal.continues
+        elif token.literal is not None:
+            opens, continues = token.literal.opens, token.literal.continues
             depth = max(0, depth + opens - continues)
-        in_statement = in_statement or leaf.kind != "comment"
+        in_statement = in_statement or token.kind != "comment"
 
 
 def _column(indentation: bytes) -> int:

@@ -26,9 +26,10 @@ from reports.findings import (
 from reports.headline import sentences
 from reports.html import render_html
 from reports.markdown import render_markdown
-from reports.redact import Redactor, redact
+from reports.redact import MASK, Redactor, redact
 
 __all__ = [
+    "MASK",
     "SCHEMA_VERSION",
     "Arm",
     "Definition",

@@ -8,7 +8,7 @@ import keyword
 import random
 import textwrap
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -68,19 +68,37 @@ _SCRAPS += [b'"""', b"\n", b"\r\n", b"\r", b" ", b" ", b"\t", b"\x0c", b"\xc3\xa
 hostile = st.one_of(st.binary(max_size=80), st.lists(st.sampled_from(_SCRAPS), max_size=40).map(b"".join))
 
 
+def python_tokens(text: str) -> Iterator[tokenize.TokenInfo]:
+    """What Python's own tokenizer finds, with an f-string as one token, as it was before Python 3.12."""
+    lines = text.splitlines(keepends=True)
+    opened: list[tokenize.TokenInfo] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind == "FSTRING_START":
+            opened.append(token)
+        elif kind == "FSTRING_END":
+            start, end = opened.pop().start, token.end
+            if not opened:
+                inside = [*lines[start[0] - 1 : end[0] - 1], lines[end[0] - 1][: end[1]]]
+                inside[0] = inside[0][start[1] :]
+                yield tokenize.TokenInfo(tokenize.STRING, "".join(inside), start, end, token.line)
+        elif not opened:
+            yield token
+
+
 def reformat(text: str, seed: int, *, comments: bool = False) -> str:
     """Write the tokens of valid Python with other white space, and with comments put in if asked."""
     draw = random.Random(seed)
     width = draw.choice((" ", "  ", "   ", "        ", "\t"))
     newline = draw.choice(("\n", "\r\n"))
     out: list[str] = []
-    depth = inside = nested = 0
+    depth = inside = 0
     before: tokenize.TokenInfo | None = None
 
     def remark() -> str:
         return "  # " + draw.choice(("note", "it's", 'say "x"', "(", "def f():")) if comments else ""
 
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    for token in python_tokens(text):
         kind = tokenize.tok_name[token.type]
         if kind == "INDENT":
             depth += 1
@@ -97,33 +115,22 @@ def reformat(text: str, seed: int, *, comments: bool = False) -> str:
                 out.append(draw.choice(("", "  ", "\t", remark())) + newline)
             before = None
         elif kind not in ("NL", "ENDMARKER"):
-            adjacent = before is not None and before.end == token.start
             if before is None:
                 out.append(width * depth if kind != "COMMENT" else " " * draw.randrange(4))
-            elif nested == 0:
-                gap = "" if adjacent else " "
+            else:
+                gap = "" if before.end == token.start else " "
                 choices = [gap, gap, gap + " ", gap + " \t"]
                 if inside and kind != "COMMENT":
                     choices += [" " + newline + "  ", remark() + newline]
                 elif kind != "COMMENT":
                     choices.append(" \\" + newline + " ")
                 out.append(draw.choice(choices))
-            else:  # inside an f-string, where Python 3.12 and newer find tokens
-                out.append("" if adjacent else " ")
-            out.append(
-                token.string.replace("\n", newline) if kind != "FSTRING_MIDDLE" else _source(text, token)
-            )
+            out.append(token.string.replace("\n", newline))
             if kind == "COMMENT" and inside:
                 out.append(newline)
-            nested += (kind == "FSTRING_START") - (kind == "FSTRING_END")
             inside += (token.string in "([{") - (token.string in ")]}") if kind == "OP" else 0
             before = token
     return "".join(out)
-
-
-def _source(text: str, token: tokenize.TokenInfo) -> str:
-    """The literal text of a part of an f-string, with its braces still doubled."""
-    return token.string.replace("{", "{{").replace("}", "}}")
 
 
 def render(tokens: Iterable[Token]) -> bytes:

@@ -206,6 +206,7 @@ def test_layout_keeps_the_blocks():
     assert not same("layout", "if a:\n    b\n    c\n", "if a:\n    b\nc\n")
     assert not same("layout", "a; b", "a\nb")
     assert same("layout", "f(a,b)", "f( a,\n  b )")
+    assert same("layout", "if a:\n        b\n        c", "if a:\n\tb\n    \tc")
 
 
 def test_layout_keeps_comments_and_quotes():
@@ -263,6 +264,7 @@ def test_code_takes_away_what_means_nothing(a, b):
         ("x[1,]", "x[1]"),
         ("f((1,))", "f((1))"),
         ("x = 1,", "x = 1"),
+        ("x = 1,)", "x = 1)"),
         ("(lambda a, b: 0,)", "(lambda a, b: 0)"),
         ("for x, in y: pass", "for x in y: pass"),
         ("case (1,): pass", "case (1): pass"),
@@ -321,6 +323,7 @@ def renamed(source: str) -> str:
         ("x: int = ...\ny", "_ : int = ... NEWLINE _"),
         ("raise E from e", "raise _ from _"),
         ("x = €", "_ = €"),
+        ("a.\nb", "_ . NEWLINE _"),
     ],
 )
 def test_renamed_replaces_what_can_be_bound(source, expected):
@@ -339,6 +342,7 @@ def test_the_symbol_is_no_word():
 def test_a_token_that_straddles_the_border_is_clipped():
     assert at("layout", "rn x", prompt=b"retu") == [b"rn", b"x"]
     assert at("renamed", "rn x", prompt=b"retu") == [b"rn", SYMBOL]
+    assert at("renamed", "rned x", prompt=b"retu") == [SYMBOL, SYMBOL]
     assert at("code", "b\" + 'c'", prompt=b'"a') == [b'b"', b"+", b'"c"']
 
 
