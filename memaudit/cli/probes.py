@@ -107,18 +107,24 @@ def _table(matches: dict[str, Match]) -> Table:
 
 
 def _difference(segments: list[Segment]) -> Text:
-    """Changed lines as in a unified diff, each change with its reason."""
+    """One line for each change: the lines it begins on, its reason, and both texts as Python would spell them.
+
+    So spelled, white space shows, and a completion cannot steer the terminal.
+    """
     text = Text()
+    line_a = line_b = 1
     for segment in segments:
-        if segment.op == "equal":
-            continue
-        style = _STYLE.get(segment.reason or "", "")
-        for sign, side in (("-", segment.target), ("+", segment.completion)):
-            if side:
-                text.append(f"{sign} {segment.reason}: {_visible(side)}\n", style=style)
+        if segment.op != "equal":
+            sides = [repr(side) if side else "nothing" for side in (segment.target, segment.completion)]
+            at_a, at_b = line_a + _leading(segment.target), line_b + _leading(segment.completion)
+            text.append(f"a:{at_a} b:{at_b}".ljust(12))
+            text.append(f"{segment.reason}".ljust(9), style=_STYLE[segment.reason or "code"])
+            text.append(f"{sides[0]} -> {sides[1]}\n")
+        line_a += segment.target.count("\n")
+        line_b += segment.completion.count("\n")
     return text
 
 
-def _visible(text: str) -> str:
-    """White space and control characters made visible: a completion must not steer the terminal."""
-    return repr(text)
+def _leading(text: str) -> int:
+    """Line breaks before the first visible character; a change that is white space alone begins where it stands."""
+    return text[: len(text) - len(text.lstrip())].count("\n") if text.strip() else 0
