@@ -96,6 +96,11 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
     progress.say(f"{corpus.description}; drawing cohorts")
     population = populate(corpus, recipe)
     progress.say(f"{len(population.public)} public examples, {len(population.examples)} in cohorts")
+    for language in sorted({e.language for e in population.examples}):
+        if probes.grammar(language) is None:
+            progress.say(
+                f"{language}: no grammar, so a generic lexer; layout, code and renamed are one level"
+            )
     decoder = Decoder(preset(recipe.model.preset, population.tokenizer.vocabulary))
     setting = Setting(recipe=recipe, population=population, decoder=decoder, folder=folder / "stages")
     interrogation = Interrogation(

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from memaudit.errors import BadInput
-from probes import LEVELS, Match, Segment, align, compare
+from probes import LEVELS, Match, Segment, align, compare, grammar
 
 app = typer.Typer(help="Compare code the way the audit does.", no_args_is_help=True)
 
@@ -79,12 +80,29 @@ def match(
             for s in segments
             if s.op != "equal"
         ]
-        print(json.dumps({"language": language, "levels": levels, "differences": differences}, indent=2))
+        found = {
+            "language": language,
+            "lexer": _lexer(language),
+            "levels": levels,
+            "differences": differences,
+        }
+        print(json.dumps(found, indent=2))
         return
     console = Console()
     console.print(_table(matches))
+    if _lexer(language) == "generic":
+        console.print(
+            f"no grammar for {escape(language)}: a generic lexer was used, for which "
+            "layout, code and renamed are the same",
+            highlight=False,
+        )
     difference = _difference(segments)
     console.print(difference if difference.plain else "no difference")
+
+
+def _lexer(language: str) -> str:
+    """Which lexer reads a language: its own, or the generic one."""
+    return "generic" if grammar(language) is None else language
 
 
 def _table(matches: dict[str, Match]) -> Table:

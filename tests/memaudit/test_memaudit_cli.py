@@ -120,6 +120,15 @@ def test_match_keeps_a_secret_apart_at_every_level(say, tmp_path: Path) -> None:
     assert not any(v["equal"] for v in kept.values())
 
 
+def test_match_says_when_a_language_has_no_grammar(say, pair) -> None:
+    assert json.loads(say("probes", "match", *pair, "--json").out)["lexer"] == "python"
+    assert (
+        json.loads(say("probes", "match", *pair, "--json", "--language", "cobol").out)["lexer"] == "generic"
+    )
+    assert "no grammar for cobol" in say("probes", "match", *pair, "--language", "cobol").out
+    assert "no grammar" not in say("probes", "match", *pair).out
+
+
 def test_match_shows_hostile_text_without_obeying_it(say, tmp_path: Path) -> None:
     a, b = tmp_path / "a.py", tmp_path / "b.py"
     a.write_text("x = 1\n")
