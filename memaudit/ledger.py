@@ -160,17 +160,18 @@ class Ledger:
     """One run's ledger. Every method that writes is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        new = not path.exists()
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA foreign_keys = ON")
-        if new:
-            with self._transaction():
-                for statement in _statements(_SCHEMA):
-                    self._db.execute(statement)
-                self._set({"schema_version": SCHEMA_VERSION})
         try:
+            self._db.execute("PRAGMA foreign_keys = ON")
+            # An empty file is what a run leaves that was killed before its first transaction.
+            if not self.count("sqlite_master"):
+                with self._transaction():
+                    for statement in _statements(_SCHEMA):
+                        self._db.execute(statement)
+                    self._set({"schema_version": SCHEMA_VERSION})
             version = self.setting("schema_version")
         except (sqlite3.DatabaseError, KeyError):
+            self._db.close()
             raise BadInput(f"{path}: expected a ledger of memaudit, got another file") from None
         if version != SCHEMA_VERSION:
             raise BadInput(

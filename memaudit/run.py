@@ -112,8 +112,10 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
         probes=population.probes,
     )
 
-    setting.folder.mkdir(parents=True, exist_ok=True)
+    # The recipe first: it is by its recipe that a directory is known to hold this run.
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / RECIPE).write_text(dumps(recipe), encoding="utf-8")
+    setting.folder.mkdir(exist_ok=True)
     with Ledger(folder / LEDGER) as ledger:
         if not ledger.count("examples"):
             ledger.add_examples(

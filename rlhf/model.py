@@ -10,53 +10,15 @@ Notable choices:
   scalar per position: the score of a reward model, or the value of a policy.
 """
 
-from dataclasses import dataclass
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rlhf.presets import ModelConfig
+
 KeyValue = tuple[Array, Array]
 Cache = tuple[KeyValue, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The shape of a decoder."""
-
-    vocabulary: int
-    """Number of token ids."""
-    width: int
-    """Size of the residual stream."""
-    layers: int
-    """Number of blocks."""
-    heads: int
-    """Query heads; `width` is a multiple of it."""
-    kv_heads: int
-    """Key and value heads; `heads` is a multiple of it."""
-    hidden: int
-    """Inner size of the feed-forward part."""
-    rope_base: float = 10_000.0
-    """Base of the rotary frequencies (arXiv 2104.09864)."""
-    norm_epsilon: float = 1e-5
-    """Added to the mean square in RMSNorm."""
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(
-                f"expected `width` to be an even multiple of `heads`, got width={self.width}, heads={self.heads}"
-            )
-        if self.heads % self.kv_heads:
-            raise ValueError(
-                f"expected `heads` to be a multiple of `kv_heads`, got heads={self.heads}, "
-                f"kv_heads={self.kv_heads}"
-            )
-
-    @property
-    def head_size(self) -> int:
-        """Size of one attention head."""
-        return self.width // self.heads
 
 
 def rotate(x: Array, positions: Array, base: float) -> Array:

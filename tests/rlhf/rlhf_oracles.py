@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf.model import ModelConfig
+from rlhf.presets import ModelConfig
 
 
 def wide(x: Any) -> np.ndarray:
