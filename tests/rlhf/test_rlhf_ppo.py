@@ -87,8 +87,20 @@ def test_each_rollout_draws_anew(ppo_run: Any) -> None:
     for ids, tokens in zip(first.rows, first.tokens.tolist(), strict=True):
         by_prompt.setdefault(ids, set()).add(tuple(tokens))
     assert sum(len(answers) == 2 for answers in by_prompt.values()) >= 6
-    texts = [event.tokens.tobytes() for event in rollouts(ppo_run)[:3]]
-    assert len(set(texts)) == 3
+
+
+def test_without_anything_to_gain_the_policy_stays_and_still_draws_anew(
+    train_ppo: Callable[..., Any], parent: Params
+) -> None:
+    """No reward and no leash: no advantage, no gradient. Each iteration has noise of its own all the same."""
+
+    def indifferent(tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.zeros(len(tokens))
+
+    run = train_ppo(parent, indifferent, 0.0, order=np.tile(np.arange(8), (STEPS, 2)))
+    for left, right in zip(*map(jax.tree.leaves, (run.result, parent)), strict=True):
+        assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
+    assert len({event.tokens.tobytes() for event in rollouts(run)}) == STEPS
 
 
 def test_the_value_learns_to_expect_the_reward(ppo_run: Any) -> None:

@@ -70,6 +70,18 @@ def test_the_first_loss_is_that_of_the_parent(
     assert memorised.metrics[0]["accuracy"] == pytest.approx(hits / count)
 
 
+def test_an_update_follows_the_mean_over_what_was_shown(
+    train_sft: Callable[..., Any], fresh: Params, lesson_rows: Rows
+) -> None:
+    """Four rows are the same lesson beside four rows that fill the shape as beside themselves once more."""
+    order = np.tile(np.arange(8), (120, 1))
+    first = []
+    for beside in ([-1, -1, -1, -1], [0, 1, 2, 3]):
+        order[0] = [0, 1, 2, 3, *beside]
+        first.append(train_sft(fresh, lesson_rows, order=order).metrics[0])
+    assert first[0] == pytest.approx(first[1], rel=1e-5)
+
+
 def test_greedy_decoding_gives_back_what_was_learnt(
     memorised: Any, decoder: Decoder, lesson: tuple[list[list[int]], list[list[int]]]
 ) -> None:
