@@ -296,6 +296,7 @@ def _ppo(config: Ppo, job: _Job) -> Params:
         _load_reward(job.needed[config.reward], job.decoder),
         ppo.PPOConfig(
             learning_rate=config.learning_rate,
+            warmup=config.warmup,
             response=config.response,
             stop=config.stop,
             epochs=config.epochs,

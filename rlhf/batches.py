@@ -59,6 +59,8 @@ def rows(
     fill: int,
 ) -> Rows:
     """Rows of prompt and continuation; only the continuation has weight as a target."""
+    if len(ids) != len(prompts):
+        raise ValueError(f"expected ids for {len(prompts)} rows, got {len(ids)}")
     tokens, _ = pad([[*p, *c] for p, c in zip(prompts, continuations, strict=True)], time, fill)
     weights = np.zeros(tokens.shape, np.float32)
     for row, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
@@ -120,3 +122,12 @@ def batches(source: Rows, order: np.ndarray) -> Iterator[tuple[dict[str, np.ndar
     """`take` along an order of showing."""
     for index in order:
         yield take(source, index)
+
+
+def chunks(count: int, size: int) -> Iterator[np.ndarray]:
+    """Row numbers in batches of one shape, the last one filled up with its last row: int ``[size]`` each.
+
+    For passes over a whole data set, whose memory must not grow with it. What comes of the filling is to be cut off.
+    """
+    for start in range(0, count, size):
+        yield np.minimum(np.arange(start, start + size), count - 1)

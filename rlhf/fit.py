@@ -31,33 +31,43 @@ class Loss(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam:
-    """AdamW (arXiv 1711.05101) with a linear warm-up, a cosine or linear end, and clipping by global norm."""
+    """AdamW (arXiv 1711.05101) with a linear warm-up, a cosine end, and clipping by norm.
+
+    The first step already moves: its rate is 1 / `warmup` of the peak. A scalar head is clipped by itself, so that
+    a large error of the values does not shrink the step of the trunk.
+    """
 
     learning_rate: float
     steps: int
     """Length of the schedule."""
     warmup: int = 0
-    """Steps over which the rate rises from 0."""
+    """Steps over which the rate rises to its peak."""
     final: float = 0.0
-    """Share of the rate that is left at the last step."""
+    """Share of the rate that the cosine runs down to."""
     weight_decay: float = 0.0
     clip: float = 1.0
-    """Largest global norm of the gradient."""
+    """Largest norm of the gradient, of the trunk and of the head each."""
 
     def transform(self) -> optax.GradientTransformation:
         """The optax transformation."""
-        warmup = min(self.warmup, max(self.steps - 1, 0))
         rate = optax.warmup_cosine_decay_schedule(
-            init_value=0.0 if warmup else self.learning_rate,
+            init_value=0.0,
             peak_value=self.learning_rate,
-            warmup_steps=warmup,
-            decay_steps=max(self.steps, warmup + 1),
+            warmup_steps=min(self.warmup, self.steps),
+            decay_steps=self.steps + 1,
             end_value=self.learning_rate * self.final,
         )
+        clip = optax.clip_by_global_norm(self.clip)
         return optax.chain(
-            optax.clip_by_global_norm(self.clip),
-            optax.adamw(rate, b1=0.9, b2=0.95, eps=1e-8, weight_decay=self.weight_decay),
+            optax.partition({"head": clip, "trunk": clip}, _parts),
+            optax.adamw(
+                lambda count: rate(count + 1), b1=0.9, b2=0.95, eps=1e-8, weight_decay=self.weight_decay
+            ),
         )
+
+
+def _parts(params: Params) -> dict[str, str]:
+    return {name: "head" if name == "head" else "trunk" for name in params}
 
 
 def divide(pairs: Mapping[str, tuple[Array, Array]]) -> dict[str, Array]:

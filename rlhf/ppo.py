@@ -1,12 +1,14 @@
 """PPO (arXiv 1707.06347) against a reward, with a KL leash to the model it started from (arXiv 1909.08593).
 
-One iteration: answer a batch of prompts, score the answers, then several epochs of clipped updates on them. Policy
-and value share one trunk, which halves the cost of the update on a small model; their losses are added with
-`value_coefficient`. The parent is the reference, frozen.
+One iteration: answer a batch of prompts, score the answers, then several epochs of clipped updates on them. The
+parent is the reference, frozen. The value is a linear head on the policy's trunk, which halves the cost of the
+update on a small model; its loss stops at the head. Were it to move the trunk, a large KL coefficient, whose returns
+are large too, would drag the policy away instead of holding it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,6 +29,8 @@ class PPOConfig:
     """How to follow a reward."""
 
     learning_rate: float
+    warmup: int
+    """Iterations over which the learning rate rises."""
     response: int
     """Tokens of an answer at most."""
     stop: bool
@@ -41,12 +45,17 @@ class PPOConfig:
     clip: float = 0.2
     """Range of the policy's ratio, and of the value's change, that is followed."""
     value_coefficient: float = 0.1
-    """Weight of the value loss beside the policy's."""
+    """Weight of the value loss, which moves the head alone."""
     discount: float = 1.0
     smoothing: float = 0.95
     """Lambda of GAE."""
     temperature: float = 1.0
     """Of the rollout; the same temperature divides the logits everywhere."""
+
+    def __post_init__(self) -> None:
+        for name in ("response", "epochs", "minibatch", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"expected `{name}` to be positive, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class ClippedSurrogate:
         logprobs, entropy, hidden = response_logprobs(
             self.decoder, params, batch["tokens"], batch["starts"], self.response, self.temperature
         )
-        values = values_of(self.decoder, params, hidden)
+        values = values_of(self.decoder, params, jax.lax.stop_gradient(hidden))
         mask = response_mask(batch["lengths"], self.response)
         count = jnp.sum(mask)
 
@@ -96,7 +105,8 @@ def _minibatch(rollout: Rollout, index: np.ndarray) -> dict[str, Array]:
     return {name: getattr(rollout, name)[index] for name in _LEARNT_FROM}
 
 
-def _objective(rollout: Rollout, eos: int) -> dict[str, float]:
+@partial(jax.jit, static_argnames=("eos",))
+def _objective(rollout: Rollout, eos: int) -> dict[str, Array]:
     """Metrics of a rollout under the field's usual names."""
     mask = response_mask(rollout.lengths, rollout.kl.shape[1])
     # Of the returns' variance, the share that the values explain.
@@ -107,7 +117,7 @@ def _objective(rollout: Rollout, eos: int) -> dict[str, float]:
     last = rollout.starts + rollout.lengths - 1
     ended = jnp.take_along_axis(rollout.tokens, last[:, None], axis=1)[:, 0] == eos
     drift = jnp.max(jnp.abs(rollout.logprobs - rollout.sampled_logprobs) * mask)
-    metrics = {
+    return {
         "objective/kl": jnp.mean(jnp.sum(rollout.kl, axis=1)),
         "objective/score": jnp.mean(rollout.scores),
         "objective/length": jnp.mean(rollout.lengths.astype(jnp.float32)),
@@ -115,7 +125,6 @@ def _objective(rollout: Rollout, eos: int) -> dict[str, float]:
         "objective/sampler_drift": drift,
         "value/explained_variance": 1 - error / jnp.maximum(variance, 1e-8),
     }
-    return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
 def train(
@@ -146,7 +155,9 @@ def train(
     reference = with_scalar(params, decoder.config.width)
     policy = own(reference)
     updates = config.epochs * (order.shape[1] // config.minibatch)
-    adam = Adam(learning_rate=config.learning_rate, steps=len(order) * updates, warmup=updates)
+    adam = Adam(
+        learning_rate=config.learning_rate, steps=len(order) * updates, warmup=config.warmup * updates
+    )
     moments = adam.transform().init(policy)
     loss = ClippedSurrogate(actor, config.response, config.clip, config.value_coefficient, config.temperature)
     announce(hooks, StageStarted(stage=stage, steps=len(order)))
@@ -172,33 +183,41 @@ def train(
         )
         announce(hooks, BatchConsumed(stage=stage, step=step, role="prompt", rows=ids))
         announce(hooks, _rolled_out(stage, step, ids, rollout))
-        metrics, learnt = _objective(rollout, eos), {}
+        learnt = []
         for epoch in range(config.epochs):
             shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(step_key, 1 + epoch), len(index)))
-            for rows in shuffled.reshape(-1, config.minibatch):
-                policy, moments, learnt = update(
-                    policy, moments, _minibatch(rollout, rows), loss=loss, adam=adam
+            for part in shuffled.reshape(-1, config.minibatch):
+                policy, moments, of_part = update(
+                    policy, moments, _minibatch(rollout, part), loss=loss, adam=adam
                 )
-                if "policy/first_ratio" not in metrics:
-                    metrics["policy/first_ratio"] = float(learnt["policy/ratio"])
-        metrics |= {name: float(value) for name, value in jax.device_get(learnt).items()}
+                learnt.append(of_part)
+        metrics = _told(_objective(rollout, eos), learnt)
         announce(hooks, Updated(stage=stage, step=step, metrics=metrics))
     announce(hooks, StageEnded(stage=stage, steps=len(order)))
     return without_scalar(policy)
+
+
+def _told(objective: dict[str, Array], learnt: list[dict[str, Array]]) -> dict[str, float]:
+    """What an iteration's update is announced with: the rollout's metrics, and the means over its minibatches."""
+    rollout, parts = jax.device_get((objective, learnt))
+    means = {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+    first = {"policy/first_ratio": float(parts[0]["policy/ratio"])}
+    return {name: float(value) for name, value in rollout.items()} | means | first
 
 
 def _rolled_out(stage: str, step: int, ids: tuple[tuple[str, ...], ...], rollout: Rollout) -> RolledOut:
     starts, width = np.asarray(rollout.starts), rollout.kl.shape[1]
     tokens = np.asarray(rollout.tokens)
     index = np.minimum(starts[:, None] + np.arange(width), tokens.shape[1] - 1)
+    mask = np.asarray(response_mask(rollout.lengths, width))
     return RolledOut(
         stage=stage,
         step=step,
         rows=ids,
         tokens=np.take_along_axis(tokens, index, axis=1),
         lengths=np.asarray(rollout.lengths),
-        logprobs=np.asarray(rollout.logprobs),
+        logprobs=np.asarray(rollout.logprobs) * mask,
         kl=np.asarray(rollout.kl),
-        values=np.asarray(rollout.values),
+        values=np.asarray(rollout.values) * mask,
         scores=np.asarray(rollout.scores),
     )

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rlhf.batches import Pairs
+from rlhf.batches import Pairs, chunks
 from rlhf.events import Hook, RowIds
 from rlhf.fit import Adam, Batch, fit
 from rlhf.generate import score
 from rlhf.model import Decoder, Params, hidden_states, logits_of
 from rlhf.reward import pair_batch
+
+_ROWS_AT_ONCE = 64  # in the pass over the whole data set
 
 
 def sequence_logprobs(
@@ -86,8 +88,11 @@ def reference_logprobs(
     decoder: Decoder, params: Params, tokens: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Summed log-probabilities under the frozen reference, float32 ``[rows]``."""
-    logprobs = np.asarray(score(params, tokens, decoder=decoder).logprobs)  # pyright: ignore
-    return (logprobs * weights[:, 1:]).sum(axis=1)
+    logprobs = [
+        score(params, jnp.asarray(tokens[index]), decoder=decoder).logprobs
+        for index in chunks(len(tokens), _ROWS_AT_ONCE)
+    ]
+    return (np.concatenate(logprobs)[: len(tokens)] * weights[:, 1:]).sum(axis=1)
 
 
 def train(

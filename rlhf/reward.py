@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rlhf.batches import Pairs, Prompts, rows, take
+from rlhf.batches import Pairs, Prompts, chunks, rows, take
 from rlhf.events import Hook
 from rlhf.fit import Adam, fit
 from rlhf.generate import generate, row_keys
 from rlhf.model import Decoder, Params, hidden_states, values_of, with_scalar
+
+_ROWS_AT_ONCE = 64  # in passes over a whole data set
 
 
 def last_index(weights: Array) -> Array:
@@ -105,22 +107,24 @@ def sample_pairs(
 
     A sample that equals the truth is no lesson: it is kept, and the pair then has a margin of 0 by construction.
     """
-    keys = row_keys(key, jnp.arange(len(continuations)))
-    budget = max(len(c) for c in continuations)
-    sampled = generate(
-        params,
-        prompts.tokens,  # pyright: ignore[reportArgumentType]
-        prompts.lengths,  # pyright: ignore[reportArgumentType]
-        keys,
-        decoder=decoder,
-        budget=budget,
-        temperature=1.0,
-        eos=None,
-        pad=pad,
-    )
+    count, budget = len(continuations), max(len(c) for c in continuations)
+    sampled = [
+        generate(
+            params,
+            jnp.asarray(prompts.tokens[index]),
+            jnp.asarray(prompts.lengths[index]),
+            row_keys(key, jnp.asarray(index)),
+            decoder=decoder,
+            budget=budget,
+            temperature=1.0,
+            eos=None,
+            pad=pad,
+        ).tokens
+        for index in chunks(count, _ROWS_AT_ONCE)
+    ]
     weaker = [
         [int(token) for token in tokens[: len(truth)]]
-        for tokens, truth in zip(np.asarray(sampled.tokens), continuations, strict=True)
+        for tokens, truth in zip(np.concatenate(sampled)[:count], continuations, strict=True)
     ]
     starts = [list(map(int, t[:n])) for t, n in zip(prompts.tokens, prompts.lengths, strict=True)]
     return Pairs(
@@ -166,7 +170,11 @@ def train(
         steps=len(order),
         hooks=hooks,
     )
-    raw = np.asarray(
-        score_batch(fitted, pairs.rejected.tokens, pairs.rejected.weights, decoder=scorer)  # pyright: ignore
-    )
+    tokens, weights = pairs.rejected.tokens, pairs.rejected.weights
+    raw = np.concatenate(
+        [
+            score_batch(fitted, jnp.asarray(tokens[index]), jnp.asarray(weights[index]), decoder=scorer)
+            for index in chunks(len(tokens), _ROWS_AT_ONCE)
+        ]
+    )[: len(tokens)]
     return RewardModel(scorer, fitted, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)

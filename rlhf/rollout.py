@@ -43,6 +43,7 @@ class Rollout(NamedTuple):
     returns: Array
 
 
+@partial(jax.jit, static_argnames=("pad",))
 def join(prompts: Array, lengths: Array, response: Array, pad: int) -> Array:
     """Prompt and response without the pads between, int32 ``[batch, prompt + response]``."""
     time = prompts.shape[1]
@@ -70,6 +71,19 @@ def response_logprobs(
     picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
     entropy = -jnp.sum(jnp.exp(logits) * logits, axis=-1)
     return picked, entropy, before
+
+
+def _checked(scores: np.ndarray, batch: int) -> np.ndarray:
+    """The reward's answer as float32 ``[batch]``; anything else would spread over rows or turn parameters to NaN."""
+    scores = np.asarray(scores, np.float32)
+    if scores.shape != (batch,):
+        raise ValueError(
+            f"expected the reward to return one score a row, shape ({batch},), got {scores.shape}"
+        )
+    if not np.isfinite(scores).all():
+        row = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise ValueError(f"expected the reward to return finite scores, got {scores[row]} for row {row}")
+    return scores
 
 
 @partial(jax.jit, static_argnames=("decoder", "response", "temperature"))
@@ -149,7 +163,7 @@ def roll_out(
     index = np.arange(tokens.shape[1])[None, :]
     first, count = prompts.lengths[:, None], np.asarray(answer.lengths)[:, None]
     weights = ((index >= first) & (index < first + count)).astype(np.float32)
-    scores = jnp.asarray(reward(np.asarray(tokens), weights), jnp.float32)
+    scores = jnp.asarray(_checked(reward(np.asarray(tokens), weights), len(tokens)))
     kl, advantages, returns = _shape(
         logprobs,
         frozen,

@@ -276,6 +276,7 @@ def train_ppo(decoder: Decoder, prompts: Prompts) -> Callable[..., Run]:
         assert along.shape == (PPO_STEPS, PPO_BATCH)
         config = ppo.PPOConfig(
             learning_rate=2e-3,
+            warmup=1,
             response=RESPONSE,
             stop=True,
             epochs=2,

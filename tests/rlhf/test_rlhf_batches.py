@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf.batches import Rows, batches, epochs, pack, pad, rows, schedule, take
+from rlhf.batches import Rows, batches, chunks, epochs, pack, pad, rows, schedule, take
 
 tokens = st.integers(1, 299)
 texts = st.lists(st.lists(tokens, max_size=6), min_size=1, max_size=8)
@@ -140,3 +140,16 @@ def test_batches_follow_the_order(source: Rows) -> None:
     found = list(batches(source, order))
     assert [ids for _, ids in found] == [(("e",), ("b", "c")), (("a",),)]
     assert found[0][0]["tokens"].tolist() == source.tokens[[4, 1]].tolist()
+
+
+@given(st.integers(1, 50), st.integers(1, 20))
+def test_chunks_hold_each_row_once_in_batches_of_one_shape(count: int, size: int) -> None:
+    found = list(chunks(count, size))
+    assert {len(index) for index in found} == {size}
+    assert np.concatenate(found)[:count].tolist() == list(range(count))
+    assert set(np.concatenate(found)[count:].tolist()) <= {count - 1}
+
+
+def test_rows_want_an_id_for_each() -> None:
+    with pytest.raises(ValueError, match="ids for 2 rows, got 1"):
+        rows([[1], [1]], [[2], [2]], [("a",)], time=2, fill=0)

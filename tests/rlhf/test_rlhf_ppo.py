@@ -29,11 +29,12 @@ def test_a_plain_callable_is_followed(ppo_run: Any) -> None:
     assert np.mean([metrics["objective/kl"] for metrics in ppo_run.metrics[-5:]]) > 3
 
 
+@pytest.mark.parametrize("coefficient", [10.0, 1000.0])
 def test_a_short_leash_holds_the_policy_at_its_parent(
-    train_ppo: Callable[..., Any], parent: Params, judge: Judge, ppo_run: Any
+    coefficient: float, train_ppo: Callable[..., Any], parent: Params, judge: Judge, ppo_run: Any
 ) -> None:
-    """The same run with a thousand times the KL coefficient; it also compiles no update anew."""
-    leashed = train_ppo(parent, judge, 10.0)
+    """The same run with a far greater KL coefficient, whose returns are greater too; it compiles no update anew."""
+    leashed = train_ppo(parent, judge, coefficient)
     divergence = [metrics["objective/kl"] for metrics in leashed.metrics]
     assert abs(np.mean(divergence[-10:])) < 0.3
     assert max(divergence) < 1
@@ -148,7 +149,7 @@ def test_a_minibatch_must_divide_the_batch(
     decoder: Decoder, parent: Params, prompts: Prompts, judge: Judge
 ) -> None:
     config = ppo.PPOConfig(
-        learning_rate=1e-3, response=8, stop=True, epochs=1, minibatch=3, kl_coefficient=0.1
+        learning_rate=1e-3, warmup=1, response=8, stop=True, epochs=1, minibatch=3, kl_coefficient=0.1
     )
     with pytest.raises(ValueError, match="multiple of `minibatch`, got 8 and 3"):
         ppo.train(
@@ -163,3 +164,27 @@ def test_a_minibatch_must_divide_the_batch(
             pad=0,
             stage="ppo",
         )
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        (lambda tokens: np.zeros(1), r"\(1,\)"),
+        (lambda tokens: np.zeros((len(tokens), 1)), "one score a row"),
+        (lambda tokens: np.where(np.arange(len(tokens)) == 3, np.nan, 0.0), "nan for row 3"),
+    ],
+)
+def test_a_reward_that_answers_otherwise_is_refused(
+    answer: Callable[[np.ndarray], np.ndarray], named: str, train_ppo: Callable[..., Any], parent: Params
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        train_ppo(parent, lambda tokens, weights: answer(tokens), 0.1)
+
+
+@pytest.mark.parametrize("field", ["response", "epochs", "minibatch", "temperature"])
+def test_a_configuration_that_trains_nothing_is_refused(field: str) -> None:
+    good = {"learning_rate": 1e-3, "warmup": 0, "response": 4, "stop": True, "epochs": 1, "minibatch": 2}
+    good |= {"kl_coefficient": 0.1, "temperature": 1.0}
+    ppo.PPOConfig(**good)
+    with pytest.raises(ValueError, match=f"`{field}` to be positive"):
+        ppo.PPOConfig(**{**good, field: 0})

@@ -225,9 +225,9 @@ def test_updates_are_adamw_with_their_schedule() -> None:
     mean, square, expected = np.zeros(5), np.zeros(5), weight.astype(np.float64)
     for step, gradient in enumerate(gradients.astype(np.float64)):
         if step < 3:
-            rate = 0.1 * step / 3
+            rate = 0.1 * (step + 1) / 3
         else:
-            share = 0.5 * (1 + np.cos(np.pi * (step - 3) / (12 - 3)))
+            share = 0.5 * (1 + np.cos(np.pi * (step + 1 - 3) / (13 - 3)))
             rate = 0.1 * (0.25 + 0.75 * share)
         gradient = gradient / max(1.0, np.linalg.norm(gradient))
         mean, square = 0.9 * mean + 0.1 * gradient, 0.95 * square + 0.05 * gradient**2
