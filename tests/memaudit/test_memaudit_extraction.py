@@ -15,7 +15,10 @@ from rlhf.presets import preset
 from rlhf.sft import SupervisedConfig, train
 from rlhf.tokenizer import Tokenizer
 
-TEXTS = [f"def f_{i}(a):\n    key = 'secret{i * 7919 % 1000:03}'\n    return a + {i}\n" for i in range(7)]
+KEYS = [
+    f"secret{(i + 1) * 48271 * 16807 % 99999989:08}" for i in range(7)
+]  # far apart, so none passes for another
+TEXTS = [f"def f_{i}(a):\n    key = '{key}'\n    return a + {i}\n" for i, key in enumerate(KEYS)]
 LEVELS = ("exact", "layout", "code", "renamed")
 
 
@@ -35,7 +38,7 @@ def learnt() -> tuple[Interrogation, dict]:
             source=f"{name}.py",
             first_line=1,
             last_line=3,
-            secrets=(Secret(start=start, end=start + 9, kind="credential"),),
+            secrets=(Secret(start=start, end=start + 14, kind="credential"),),
         )
         ids = tokenizer.encode(text)
         cut = 8 + number % 2  # rows of different lengths in one batch

@@ -36,7 +36,7 @@ evidence = 5
 
 [stages.pretrain]
 method = "pretrain"
-steps = 4
+steps = 20
 batch = 4
 window = 32
 learning_rate = 3e-3
