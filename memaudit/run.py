@@ -234,7 +234,7 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
     steps = steps_of(setting, twin, stage)
     auditor = Auditor(folder / "metrics.jsonl")
     inputs = {name: needed[name] for name in (config.parent, *uses(recipe, stage)) if name}
-    with _watched(walk.progress, f"{title}: {config.method}", steps) as seconds:
+    with _watched(walk.progress, f"{title}: training", steps) as seconds:
         try:
             result = run_stage(setting, twin, stage, folder, inputs, [auditor, _Steps(walk.progress)])
         finally:

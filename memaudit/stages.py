@@ -107,9 +107,18 @@ class Result:
         return self.folder / "params"
 
     def params(self, decoder: Decoder) -> Params:
-        """All parameters."""
+        """All parameters. Raises BadInput where the checkpoint is damaged or another's."""
         like = initialise(decoder, jax.random.key(0))
-        return checkpoint.load(self.path, with_scalar(like, decoder.config.width) if self.scalar else like)
+        if self.scalar:
+            like = with_scalar(like, decoder.config.width)
+        try:
+            return checkpoint.load(self.path, like)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(
+                f"{self.path}: expected the checkpoint of a finished stage, got: {reason}: "
+                "put it back, or set --out to a new directory"
+            ) from None
 
     def language_model(self, decoder: Decoder) -> Params:
         """The part that writes text.

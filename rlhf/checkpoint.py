@@ -37,7 +37,10 @@ def load(path: Path, like: Mapping[str, Any]) -> dict[str, Any]:
     if not path.is_dir():
         raise FileNotFoundError(f"expected a checkpoint at {path}, got nothing")
     with ocp.StandardCheckpointer() as checkpointer:
-        found = _described(checkpointer.metadata(path.absolute()).item_metadata.tree)
+        known = checkpointer.metadata(path.absolute()).item_metadata
+        if known is None:
+            raise ValueError(f"{path}: expected a checkpoint, got a directory without a readable description")
+        found = _described(known.tree)
         wanted = _described(dict(like))
         for name in sorted(found.keys() | wanted.keys()):
             if found.get(name) != wanted.get(name):

@@ -13,7 +13,10 @@ from memaudit.errors import BadInput
 from memaudit.ledger import Ledger
 from memaudit.recipe import dumps
 from memaudit.run import open_run
+from memaudit.stages import Result
 from reports import Findings
+from rlhf.model import Decoder
+from rlhf.presets import preset
 
 
 def without_times(path: Path) -> dict:
@@ -274,3 +277,18 @@ def test_a_run_opens_again_and_nothing_else_does(walked: Walked, tmp_path: Path)
     (tmp_path / "ledger.sqlite").write_text("not a database, but long enough to look like one" * 40)
     with pytest.raises(BadInput, match="another file"):
         open_run(tmp_path)
+
+
+def test_a_foreign_or_missing_checkpoint_is_one_line(walked: Walked, tmp_path: Path) -> None:
+    with Ledger(walked.folder / "ledger.sqlite") as ledger:
+        stage = ledger.walks()["A", "sft"].id
+    decoder = Decoder(preset(walked.recipe.model.preset, walked.recipe.tokenizer.vocabulary))
+    whole = Result(folder=walked.folder / "stages" / stage, scalar=False)
+    assert whole.params(decoder)
+    for wrong, named in (
+        (Result(folder=whole.folder, scalar=True), "head"),
+        (Result(folder=tmp_path, scalar=False), "nothing"),
+    ):
+        with pytest.raises(BadInput, match=rf"params: expected .*{named}.*--out") as caught:
+            wrong.params(decoder)
+        assert "\n" not in str(caught.value)
