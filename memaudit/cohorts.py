@@ -2,7 +2,8 @@
 
 A control is one only if the model has met nothing like it. So a candidate is taken only where hardly any of its
 8-grams of code tokens occur in the public half or in another candidate, and where no other target comes near its
-own; the synthetic sensitive examples share templates by nature, and for them the second rule does the work.
+own; the synthetic sensitive examples share templates by nature, and for them the second rule does the work. Of a
+cluster of near-duplicates by tokens one is taken, so that the examples of both halves are independent of each other.
 """
 
 import random
@@ -15,6 +16,7 @@ from memaudit.errors import BadInput
 from memaudit.ledger import Example, Probe
 from memaudit.recipe import Recipe, cohort_names
 from probes import Secret, canaries, levenshtein, normalized, shingles
+from probes.duplicates import clusters
 from rlhf.tokenizer import Tokenizer
 
 TWINS = ("A", "B")
@@ -240,27 +242,44 @@ def _ordinary(
         seen |= shingles(example.text.encode(), language=example.language)
     shuffled = list(units)
     random.Random(f"{recipe.seed} draw").shuffle(shuffled)
+    pool = iter(shuffled)
     found: list[_Candidate] = []
     near = 0
-    for unit in shuffled:
-        if len(found) == wanted:
-            return found
-        candidate = _head(unit, tokenizer, recipe)
-        if candidate is None:
-            continue
-        grams = shingles(candidate.example.text.encode(), language=unit.language)
-        if len(grams & seen) > recipe.cohorts.overlap * len(grams) or _near(
-            candidate.target, (c.target for c in found), recipe.audit.threshold
-        ):
-            near += 1
-            continue
-        # All of the unit counts as seen, also the lines behind the head.
-        seen |= grams | shingles(unit.text.encode(), language=unit.language)
-        found.append(candidate)
-    if len(found) == wanted:
-        return found
-    raise BadInput(
-        f"corpus: expected {wanted} usable examples of {recipe.cohorts.shortest} to {recipe.cohorts.longest} tokens "
-        f"in the private half, got {len(found)} ({near} more are near-duplicates): give more code, or set "
-        "cohorts.strata smaller, or cohorts.shortest lower"
-    )
+    while len(found) < wanted:
+        before = len(found)
+        for unit in pool:
+            candidate = _head(unit, tokenizer, recipe)
+            if candidate is None:
+                continue
+            grams = shingles(candidate.example.text.encode(), language=unit.language)
+            if len(grams & seen) > recipe.cohorts.overlap * len(grams) or _near(
+                candidate.target, (c.target for c in found), recipe.audit.threshold
+            ):
+                near += 1
+                continue
+            # All of the unit counts as seen, also the lines behind the head.
+            seen |= grams | shingles(unit.text.encode(), language=unit.language)
+            found.append(candidate)
+            if len(found) == wanted:
+                break
+        if len(found) == before:
+            raise BadInput(
+                f"corpus: expected {wanted} usable examples of {recipe.cohorts.shortest} to "
+                f"{recipe.cohorts.longest} tokens in the private half, got {len(found)} ({near} more are "
+                "near-duplicates): give more code, or set cohorts.strata smaller, or cohorts.shortest lower"
+            )
+        apart = _one_of_each_cluster(found)
+        near += len(found) - len(apart)
+        found = apart
+    return found
+
+
+def _one_of_each_cluster(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """The first of each cluster of near-duplicates: what is left is independent, and no two halves share a text."""
+    texts = [c.example.text.encode() for c in candidates]
+    first: dict[int, _Candidate] = {}
+    for label, candidate in zip(
+        clusters(texts, language=[c.example.language for c in candidates]), candidates, strict=True
+    ):
+        first.setdefault(label, candidate)
+    return list(first.values())

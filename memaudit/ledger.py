@@ -16,7 +16,7 @@ from typing import Any
 from memaudit.errors import BadInput
 from probes import Match, Secret
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -62,6 +62,7 @@ CREATE TABLE observations (
 CREATE TABLE matches (
   observation_id INTEGER NOT NULL REFERENCES observations, level TEXT NOT NULL,
   distance INTEGER NOT NULL, target_length INTEGER NOT NULL, completion_length INTEGER NOT NULL,
+  lexer TEXT NOT NULL,        -- of the language by its name, or generic
   PRIMARY KEY (observation_id, level)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE recoveries (     -- how much of each secret came out
@@ -341,8 +342,11 @@ class Ledger:
             ),
         ).fetchone()[0]
         self._db.executemany(
-            "INSERT INTO matches VALUES (?, ?, ?, ?, ?)",
-            [(row, m.level, m.distance, m.target_length, m.completion_length) for m in o.matches.values()],
+            "INSERT INTO matches VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (row, m.level, m.distance, m.target_length, m.completion_length, m.lexer)
+                for m in o.matches.values()
+            ],
         )
         self._db.executemany(
             "INSERT INTO recoveries VALUES (?, ?, ?, ?)",
@@ -391,13 +395,18 @@ class Ledger:
         """Probe id -> what the checkpoint of a stage said."""
         matches: dict[int, dict[str, Match]] = {}
         for row, *fields in self._db.execute(
-            "SELECT m.observation_id, m.level, m.distance, m.target_length, m.completion_length FROM matches m "
+            "SELECT m.observation_id, m.level, m.distance, m.target_length, m.completion_length, m.lexer "
+            "FROM matches m "
             "JOIN observations o ON o.id = m.observation_id JOIN checkpoints c ON c.id = o.checkpoint_id "
             "WHERE c.stage_id = ?",
             (stage_id,),
         ):
             matches.setdefault(row, {})[fields[0]] = Match(
-                level=fields[0], distance=fields[1], target_length=fields[2], completion_length=fields[3]
+                level=fields[0],
+                distance=fields[1],
+                target_length=fields[2],
+                completion_length=fields[3],
+                lexer=fields[4],
             )
         recovered: dict[int, dict[int, tuple[int, int]]] = {}
         for row, start, got, total in self._db.execute(

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memaudit.errors import BadInput
-from probes import LEVELS
+from probes import VERDICT_LEVELS
 from rlhf.presets import PRESETS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
@@ -28,8 +28,9 @@ class Corpus(_Section):
     """Where the code comes from."""
 
     source: Literal["stdlib", "directory", "git", "jsonl"] = "stdlib"
-    """stdlib: the interpreter's own standard library; directory, git: the Python files below `path` (git leaves
-    out what the repository ignores); jsonl: one example a line (`text`, `language`, optional `id`, `secrets`)."""
+    """stdlib: the interpreter's own standard library; directory, git: the code files below `path` in the languages
+    that have a grammar (git leaves out what the repository ignores); jsonl: one example a line (`text`,
+    `language`, optional `id`, `secrets`)."""
     path: str = ""
     """The directory, working tree or file; empty for stdlib."""
     exclude: list[str] = []
@@ -72,7 +73,7 @@ class Cohorts(_Section):
 class Audit(_Section):
     """How each checkpoint is asked."""
 
-    levels: list[str] = list(LEVELS)
+    levels: list[str] = list(VERDICT_LEVELS)
     """Levels at which completions are compared."""
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Normalised distance up to which a completion counts as a near copy."""
@@ -276,10 +277,10 @@ def _check_graph(recipe: Recipe) -> None:
 def _check(recipe: Recipe) -> None:
     if recipe.model.preset not in PRESETS:
         raise BadInput(f"model.preset: expected one of {', '.join(PRESETS)}, got {recipe.model.preset!r}")
-    wrong = [level for level in recipe.audit.levels if level not in LEVELS]
+    wrong = [level for level in recipe.audit.levels if level not in VERDICT_LEVELS]
     if wrong or "exact" not in recipe.audit.levels:
         raise BadInput(
-            f"audit.levels: expected levels out of {', '.join(LEVELS)}, `exact` among them, got "
+            f"audit.levels: expected levels out of {', '.join(VERDICT_LEVELS)}, `exact` among them, got "
             f"{', '.join(recipe.audit.levels) or 'none'}"
         )
     if any(times <= 0 for times in recipe.cohorts.strata) or not recipe.cohorts.strata:

@@ -97,7 +97,7 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
     population = populate(corpus, recipe)
     progress.say(f"{len(population.public)} public examples, {len(population.examples)} in cohorts")
     for language in sorted({e.language for e in population.examples}):
-        if probes.grammar(language) is None:
+        if probes.lexer(language) == "generic":
             progress.say(
                 f"{language}: no grammar, so a generic lexer; layout, code and renamed are one level"
             )

@@ -1,19 +1,30 @@
-"""Finds the Python files a corpus is harvested from: the standard library, a directory or a git working tree."""
+"""Finds the code files a corpus is harvested from: the standard library, a directory or a git working tree."""
 
 import fnmatch
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import probes
 from memaudit.errors import BadInput
 
 _TEST_DIRECTORIES = frozenset(("test", "tests", "idle_test"))
 _LEFT_OUT_DIRECTORIES = frozenset(("__pycache__", "node_modules"))
 # A git hook runs with these set. They would point git at another repository than the one asked for.
 _GIT_VARIABLES = frozenset(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"))
+# What a line of a header begins with in C++ and not in C.
+_CPP_LINE = re.compile(
+    rb"^[ \t]*+(?:(?:inline[ \t]+)?namespace\b|template[ \t]*<|(?:public|private|protected)[ \t]*:"
+    rb"|using[ \t]+\w|class[ \t]+\w)",
+    re.MULTILINE,
+)
+
+FILES = "code files (" + ", ".join(f"*{language.suffixes[0]}" for language in probes.LANGUAGES.values()) + ")"
+"""What a directory is expected to hold, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +34,12 @@ class SourceFile:
     Attributes:
         name: Path relative to the corpus root, with forward slashes, made printable.
         path: The path to open. It may hold anything that a file name may hold.
+        language: What its name says, one of `probes.LANGUAGES`.
     """
 
     name: str
     path: str
+    language: str
 
 
 def printable(text: str) -> str:
@@ -71,11 +84,11 @@ def stdlib_files(exclude: Sequence[str]) -> list[SourceFile]:
             f"expected the standard library as files in {printable(root)}, got no such directory; "
             'set corpus.source = "directory" and corpus.path'
         )
-    return _walk(root, skips)
+    return [file for file in _walk(root, skips) if file.name.endswith(".py")]
 
 
 def directory_files(root: str, exclude: Sequence[str]) -> list[SourceFile]:
-    """Lists every ``*.py`` file below `root`, which may itself be a symbolic link.
+    """Lists every file below `root` in a language of `probes.LANGUAGES`; `root` may itself be a symbolic link.
 
     Hidden directories, ``__pycache__``, ``node_modules``, virtual environments (directories that hold
     ``pyvenv.cfg``), symbolic links and what `exclude` names are left out.
@@ -97,7 +110,7 @@ def directory_files(root: str, exclude: Sequence[str]) -> list[SourceFile]:
 
 
 def git_files(root: str, exclude: Sequence[str]) -> list[SourceFile]:
-    """Lists the ``*.py`` files at or below `root` that git tracks, or would not ignore, and that exist.
+    """Lists the files at or below `root` that `directory_files` would take, git tracks or would not ignore, and exist.
 
     Submodules are not entered, symbolic links not followed.
 
@@ -108,7 +121,7 @@ def git_files(root: str, exclude: Sequence[str]) -> list[SourceFile]:
     command = ["git", "-c", "core.fsmonitor=false", "-C", root]
     command += ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     environment = {key: value for key, value in os.environ.items() if key not in _GIT_VARIABLES}
-    instead = 'or set corpus.source = "directory" to take all Python files below corpus.path'
+    instead = 'or set corpus.source = "directory" to take all code files below corpus.path'
     try:
         done = subprocess.run(
             command,
@@ -131,11 +144,12 @@ def git_files(root: str, exclude: Sequence[str]) -> list[SourceFile]:
     files: dict[str, SourceFile] = {}
     for relative in map(os.fsdecode, done.stdout.split(b"\0")):
         path = os.path.join(base, relative)
+        language = probes.language_of(relative)
         # A tracked directory may since have been replaced by a link that leads out of the working tree.
-        if relative.endswith(".py") and os.path.isfile(path) and os.path.realpath(path) == path:
+        if language and os.path.isfile(path) and os.path.realpath(path) == path:
             name = printable(relative)
             if not _matches(name, exclude):
-                files[name] = SourceFile(name=name, path=path)
+                files[name] = SourceFile(name=name, path=path, language=language)
     return [files[name] for name in sorted(files)]
 
 
@@ -150,6 +164,13 @@ def read(file: SourceFile, *, limit: int) -> bytes:
             return stream.read(limit)
     except OSError as error:
         raise _unreadable(file.path, file.name, error) from None
+
+
+def language_within(file: SourceFile, data: bytes) -> str:
+    """Returns the language of a file that was read: a ``*.h`` file is C++ if a line begins as only C++ does."""
+    if file.language == "c" and file.name.lower().endswith(".h") and _CPP_LINE.search(data):
+        return "cpp"
+    return file.language
 
 
 def exclusion(name: str) -> str:
@@ -178,8 +199,10 @@ def _walk(root: str, skips: Callable[[str, os.DirEntry[str]], bool]) -> list[Sou
                     # A symbolic link is neither a directory nor a file here.
                     if entry.is_dir(follow_symlinks=False):
                         pending.append((entry.path, inner))
-                    elif entry.name.endswith(".py") and entry.is_file(follow_symlinks=False):
-                        files.append(SourceFile(name=inner, path=entry.path))
+                    elif (language := probes.language_of(entry.name)) and entry.is_file(
+                        follow_symlinks=False
+                    ):
+                        files.append(SourceFile(name=inner, path=entry.path, language=language))
         except OSError as error:
             raise _unreadable(directory, name, error) from None
     return sorted(files, key=lambda file: file.name)

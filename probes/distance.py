@@ -60,9 +60,5 @@ def _interned(a: Sequence[Hashable], b: Sequence[Hashable]) -> tuple[str, str]:
     """Give each distinct element a code point: on strings the distance is fastest."""
     if isinstance(a, str) and isinstance(b, str):
         return a, b
-    alphabet: dict[Hashable, str] = {}
-    for element in a:
-        alphabet.setdefault(element, chr(len(alphabet)))
-    for element in b:
-        alphabet.setdefault(element, chr(len(alphabet)))
-    return "".join([alphabet[element] for element in a]), "".join([alphabet[element] for element in b])
+    alphabet = {element: chr(number) for number, element in enumerate(dict.fromkeys((*a, *b)))}
+    return "".join(map(alphabet.__getitem__, a)), "".join(map(alphabet.__getitem__, b))

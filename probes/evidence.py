@@ -14,6 +14,9 @@ Op = Literal["equal", "replace", "insert", "delete"]
 Reason = Literal["format", "comment", "rename", "literal", "secret", "code"]
 
 
+_REMARKS = (b"#", b"//", b"/*")
+"""What comments begin with, in one language or another."""
+
 _Piece = tuple[Op, Reason | None, bytes, bytes]
 
 
@@ -37,19 +40,24 @@ class _Side:
     """One text with its tokens at level `layout`, and what the coarser levels make of each."""
 
     def __init__(self, text: bytes, language: str, prompt: bytes, secrets: Sequence[bytes]) -> None:
-        levels = tokenize_all(text, language=language, prompt=prompt, secrets=secrets)
+        levels = tokenize_all(
+            text, language=language, prompt=prompt, secrets=secrets, levels=("layout", "code", "renamed")
+        )
         self.text = text
         self.tokens = levels["layout"]
+        self.code = levels["code"]
+        self.places = {t.start: place for place, t in enumerate(self.tokens) if t.kind != "layout"}
+        """Start of a token -> which one it is."""
         self.at_code = {t.start: t for t in levels["code"] if t.kind != "layout"}
         self.at_renamed = {t.start: t for t in levels["renamed"] if t.kind != "layout"}
         self._secrets = secrets
-        # At level `renamed` the equals sign of a keyword argument carries its name.
-        self.arguments = {
+        # At level `renamed` the sign behind the name of an argument or a key carries that name.
+        self.carried = {
             word.start
             for word, sign in pairwise(levels["code"])
-            if sign.text == b"=" and self.at_renamed.get(sign.start, sign).text != b"="
+            if sign.kind == "op" and self.at_renamed.get(sign.start, sign).text != sign.text
         }
-        """Starts of the words that name a keyword argument."""
+        """Starts of the words that name an argument in a call, or a key."""
         # Blocks are compared as they are without comments and docstrings.
         self._blocks = _leads(levels["layout"]) | _leads(levels["code"])
 
@@ -107,7 +115,7 @@ def align(
 def _pieces(a: _Side, b: _Side) -> Iterator[_Piece]:
     """Yield op, reason and both texts of each token and of the white space before it."""
     at_a = at_b = 0
-    for left, right in _pairs(a.tokens, b.tokens):
+    for left, right in _pairs(a, b):
         if left is not None and right is not None:
             gap_a, gap_b = a.text[at_a : left.start], b.text[at_b : right.start]
             yield from _replaced(gap_a, gap_b, "format" if a.block(left) == b.block(right) else "code")
@@ -121,8 +129,30 @@ def _pieces(a: _Side, b: _Side) -> Iterator[_Piece]:
     yield from _replaced(a.text[at_a:], b.text[at_b:], "format")
 
 
-def _pairs(a: Sequence[Token], b: Sequence[Token]) -> Iterator[tuple[Token | None, Token | None]]:
-    """Yield aligned tokens, None where one side has nothing; layout tokens, which have no text, left out."""
+def _pairs(a: _Side, b: _Side) -> Iterator[tuple[Token | None, Token | None]]:
+    """Yield aligned tokens, None where one side has nothing; layout tokens, which have no text, left out.
+
+    What is code is aligned first, as level `code` has it, so that a comment that moved moves no code. Comments and
+    separators are aligned between its equal tokens.
+    """
+    at_a = at_b = 0
+    for edit in edits([t[:2] for t in a.code], [t[:2] for t in b.code]):
+        if edit.op != "equal":
+            continue
+        for left, right in zip(
+            a.code[edit.a_start : edit.a_end], b.code[edit.b_start : edit.b_end], strict=True
+        ):
+            if left.kind == "layout":
+                continue
+            to_a, to_b = a.places[left.start], b.places[right.start]
+            if at_a < to_a or at_b < to_b:
+                yield from _paired(a.tokens[at_a:to_a], b.tokens[at_b:to_b])
+            yield a.tokens[to_a], b.tokens[to_b]
+            at_a, at_b = to_a + 1, to_b + 1
+    yield from _paired(a.tokens[at_a:], b.tokens[at_b:])
+
+
+def _paired(a: Sequence[Token], b: Sequence[Token]) -> Iterator[tuple[Token | None, Token | None]]:
     at_a = at_b = 0
     end = Edit("equal", len(a), len(a), len(b), len(b))
     for edit in [*edits([t[:2] for t in a], [t[:2] for t in b]), end]:
@@ -140,17 +170,17 @@ def _paired_by_class(a: Sequence[Token], b: Sequence[Token]) -> Iterator[tuple[T
     b = [token for token in b if token.kind != "layout"]
     for edit in edits([_class(token) for token in a], [_class(token) for token in b]):
         for left, right in zip_longest(a[edit.a_start : edit.a_end], b[edit.b_start : edit.b_end]):
-            if left and right and edit.op == "replace" and b"#" in (_class(left), _class(right)):
+            if left and right and edit.op == "replace" and _REMARKS in (_class(left), _class(right)):
                 yield left, None  # a comment takes the place of nothing but a comment
                 yield None, right
             else:
                 yield left, right
 
 
-def _class(token: Token) -> bytes | str:
+def _class(token: Token) -> bytes | str | tuple[bytes, ...]:
     """Return what a token may be shown as replaced by: an operator by itself, a literal by any literal."""
-    if token.text.startswith(b"#"):
-        return b"#"
+    if token.kind == "comment" or (token.kind == "secret" and token.text.startswith(_REMARKS)):
+        return _REMARKS
     if token.kind in ("number", "string", "secret"):
         return "literal"
     return token.text if token.kind == "op" else token.kind
@@ -170,7 +200,7 @@ def _compared(a: _Side, b: _Side, left: Token, right: Token) -> Iterator[_Piece]
     elif code_a and code_b and code_a[:2] == code_b[:2]:
         reason = "format"
     elif renamed_a and renamed_b and renamed_a[:2] == renamed_b[:2]:
-        reason = "code" if left.start in a.arguments or right.start in b.arguments else "rename"
+        reason = "code" if left.start in a.carried or right.start in b.carried else "rename"
     elif {left.kind, right.kind} <= {"number", "string"}:
         reason = "literal"
     yield from _replaced(text_a, text_b, reason)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from probes.distance import levenshtein, normalized
+from probes.languages import lexer
 from probes.levels import LEVELS, characters, check_levels, tokenize_all
 from probes.tokens import Token
 
@@ -19,6 +20,8 @@ class Match:
     target_length: int
     completion_length: int
     """Length of what was compared, after the cut if there was one."""
+    lexer: str
+    """What read the texts: the language's own lexer, by the language's name, or `generic`."""
 
     @property
     def equal(self) -> bool:
@@ -46,7 +49,7 @@ def compare(
     """
     of_a = _units(a, prompt, language, tuple(secrets), tuple(levels))
     of_b = of_a if a == b else _units(b, prompt, language, tuple(secrets), tuple(levels))
-    return {level: _match(level, of_a[level], of_b[level]) for level in levels}
+    return {level: _match(level, of_a[level], of_b[level], language) for level in levels}
 
 
 def compare_completion(
@@ -79,31 +82,37 @@ def compare_completion(
     text = characters(completion)
     length = len(known["exact"])
     cut = text[:length].encode("utf-8", errors="surrogateescape")
-    match = _match("exact", known["exact"], text[:length])
+    match = _match("exact", known["exact"], text[:length], language)
     found = {"exact": match}
     by_characters: dict[str, Sequence[Hashable]] = {}
     by_tokens: dict[str, Sequence[Hashable]] = {}
     for level in LEVELS[1:]:
         aim = known[level]
         if match.equal:
-            match = Match(level=level, distance=0, target_length=len(aim), completion_length=len(aim))
+            match = replace(match, level=level, target_length=len(aim), completion_length=len(aim))
         elif not aim:
             match = replace(match, level=level)
         else:
             by_characters = by_characters or _units(cut, prompt, language, tuple(secrets), LEVELS[1:])
-            match = _match(level, aim, by_characters[level])
+            match = _match(level, aim, by_characters[level], language)
             if len(text) > length and not match.equal:
                 by_tokens = by_tokens or _units(completion, prompt, language, tuple(secrets), LEVELS[1:])
-                other = _match(level, aim, by_tokens[level][: len(aim)])
+                other = _match(level, aim, by_tokens[level][: len(aim)], language)
                 match = min(match, other, key=lambda m: m.distance)
         found[level] = match
     return {level: found[level] for level in levels}
 
 
-def _match(level: str, target: Sequence[Hashable], completion: Sequence[Hashable]) -> Match:
+def _match(level: str, target: Sequence[Hashable], completion: Sequence[Hashable], language: str) -> Match:
     distance = levenshtein(target, completion)
     assert distance is not None  # there is no cutoff
-    return Match(level=level, distance=distance, target_length=len(target), completion_length=len(completion))
+    return Match(
+        level=level,
+        distance=distance,
+        target_length=len(target),
+        completion_length=len(completion),
+        lexer=lexer(language),
+    )
 
 
 def _units(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from probes.tokens import Token
 
@@ -31,6 +32,16 @@ class Recovery:
     def whole(self) -> bool:
         """The whole secret came out. An empty secret never does."""
         return 0 < self.total == self.prefix
+
+    @property
+    def verdict(self) -> Literal["none", "prefix", "whole"]:
+        """What came out; of a prefix, `prefix` is its length."""
+        return "whole" if self.whole else "prefix" if self.prefix else "none"
+
+    def __str__(self) -> str:
+        if self.verdict == "prefix":
+            return f"a prefix of {self.prefix} of {self.total} characters"
+        return self.verdict
 
 
 def recover(completion: str, secret: str) -> Recovery:

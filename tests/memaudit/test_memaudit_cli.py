@@ -91,9 +91,15 @@ def test_match_prints_distance_and_equality_at_every_level(say, pair) -> None:
     said = say("probes", "match", *pair, "--json")
     assert said.code == 0
     data = json.loads(said.out)
-    assert list(data["levels"]) == ["exact", "layout", "code", "renamed"]
-    assert [v["equal"] for v in data["levels"].values()] == [False, False, False, True]
-    assert data["levels"]["renamed"] == {"equal": True, "distance": 0, "normalized": 0.0}
+    assert list(data["levels"]) == ["exact", "layout", "code", "renamed", "shape"]
+    assert [v["equal"] for v in data["levels"].values()] == [False, False, False, True, True]
+    assert data["levels"]["renamed"] == {
+        "equal": True,
+        "distance": 0,
+        "normalized": 0.0,
+        "length_a": 12,
+        "length_b": 12,
+    }
     assert data["levels"]["code"]["distance"] == 2
     assert {d["reason"] for d in data["differences"]} == {"rename", "comment", "format"}
 
@@ -105,7 +111,7 @@ def test_match_prints_distance_and_equality_at_every_level(say, pair) -> None:
 
 def test_match_of_a_file_with_itself_finds_no_difference(say, pair) -> None:
     data = json.loads(say("probes", "match", pair[0], pair[0], "--json").out)
-    assert all(v == {"equal": True, "distance": 0, "normalized": 0.0} for v in data["levels"].values())
+    assert all(v["equal"] and v["distance"] == v["normalized"] == 0 for v in data["levels"].values())
     assert data["differences"] == []
     assert "no difference" in say("probes", "match", pair[0], pair[0]).out
 
@@ -120,13 +126,56 @@ def test_match_keeps_a_secret_apart_at_every_level(say, tmp_path: Path) -> None:
     assert not any(v["equal"] for v in kept.values())
 
 
-def test_match_says_when_a_language_has_no_grammar(say, pair) -> None:
+def test_match_says_when_a_language_is_not_known(say, pair) -> None:
     assert json.loads(say("probes", "match", *pair, "--json").out)["lexer"] == "python"
     assert (
         json.loads(say("probes", "match", *pair, "--json", "--language", "cobol").out)["lexer"] == "generic"
     )
-    assert "no grammar for cobol" in say("probes", "match", *pair, "--language", "cobol").out
-    assert "no grammar" not in say("probes", "match", *pair).out
+    assert "cobol: not a language that is known" in say("probes", "match", *pair, "--language", "cobol").out
+    assert "not a language" not in say("probes", "match", *pair).out
+
+
+def test_match_takes_the_language_from_a_files_name(say, tmp_path: Path) -> None:
+    a, b = tmp_path / "a.txt", tmp_path / "b.rs"
+    a.write_text("let a = 1; // one")
+    b.write_text("let b = 1;")
+    found = json.loads(say("probes", "match", a, b, "--json").out)
+    assert (found["language"], found["levels"]["renamed"]["equal"]) == ("rust", True)
+
+
+def test_match_reads_the_standard_input(say, pair, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(pair[1].read_bytes())))
+    found = json.loads(say("probes", "match", pair[0], "-", "--json").out)
+    assert found["levels"]["renamed"]["equal"]
+    assert "standard input" in refused(say("probes", "match", "-", "-"))
+
+
+def test_match_with_a_prompt_takes_a_completion_that_runs_on_or_breaks_off(say, tmp_path: Path) -> None:
+    prompt, target, completion = (tmp_path / name for name in ("p.py", "t.py", "c.py"))
+    prompt.write_text("def f(x):\n    return 'a")
+    target.write_text("b' + x\n")
+    completion.write_text("b'  +  x\n\ndef g():\n    pass\n")
+    found = json.loads(say("probes", "match", target, completion, "--prompt", prompt, "--json").out)
+    assert [v["equal"] for v in found["levels"].values()] == [False, True, True, True, True]
+    without = json.loads(say("probes", "match", target, completion, "--json").out)
+    assert not without["levels"]["layout"]["equal"]
+
+
+def test_match_finds_secrets_and_prints_none(say, tmp_path: Path) -> None:
+    a, b = tmp_path / "a.py", tmp_path / "b.py"
+    secret = "jane." + "doe@mail.example.org"
+    a.write_text(f"send(1, to='{secret}')\n")
+    b.write_text(f"send(2, to='{secret[:8]}')\n")
+    said = say("probes", "match", a, b)
+    assert "jane" not in said.out
+    assert "secret (email): a prefix of 8 of 25 characters" in said.out
+    found = say("probes", "match", a, b, "--json").out
+    assert "jane" not in found
+    assert json.loads(found)["secrets"] == [
+        {"kind": "email", "verdict": "prefix", "recovered": 8, "length": 25}
+    ]
+    assert "jane" in say("probes", "match", a, b, "--reveal").out
+    assert json.loads(say("probes", "match", a, b, "--json", "--no-detect").out)["secrets"] == []
 
 
 def test_match_shows_hostile_text_without_obeying_it(say, tmp_path: Path) -> None:

@@ -115,3 +115,32 @@ def test_copies_are_not_drawn() -> None:
     texts = [text.replace("{}", str(i)) for i in range(60)]
     with pytest.raises(BadInput, match="near-duplicates"):
         populate(given(*texts), recipe)
+
+
+def test_of_texts_that_are_near_by_tokens_one_is_drawn() -> None:
+    """Their 8-grams and their characters differ, so the other rules let them pass."""
+
+    def text(number: int) -> str:
+        words = [f"name_{number}_{line}_{'q' * 30}" for line in range(12)]
+        return "def f(a):\n" + "".join(
+            f"    a.{'bcdefghijklm'[line]} = {word}\n" for line, word in enumerate(words)
+        )
+
+    units = [
+        Unit(
+            text=text(number),
+            language="python",
+            source=f"{number}.py",
+            first_line=1,
+            last_line=9,
+            kind="given",
+        )
+        for number in range(40)
+    ]
+    shingled = [shingles(unit.text.encode()) for unit in units[:2]]
+    assert len(shingled[0] & shingled[1]) <= 0.2 * len(shingled[0])
+    recipe = parse(
+        TINY, where="tiny", changes=["cohorts.strata={1=2}", "cohorts.sensitive=0", "cohorts.longest=400"]
+    )
+    with pytest.raises(BadInput, match=r"got 1 \(\d+ more are near-duplicates\)"):
+        populate(Corpus(units=tuple(units), description=""), recipe)

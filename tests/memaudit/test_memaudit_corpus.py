@@ -1,6 +1,7 @@
 """Corpora from the standard library, directories and git working trees."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from itertools import pairwise
 
 import pytest
 
+import probes
 from memaudit import sources
-from memaudit.corpus import load
+from memaudit.corpus import load, load_file
 from memaudit.errors import BadInput
 from memaudit.sources import printable
 
 CODE = "def {}(number):\n    return number + 1\n"
+JAVASCRIPT = b"function f (a) {\n  return a + 1\n}\n"
 
 
 def plant(root, files):
@@ -129,6 +132,8 @@ def test_additions_to_an_installation_are_not_the_standard_library(tmp_path, mon
             "json/tool.py": "kept",
             "abc.py": "also_kept",
             "ast.py": b"# caf\xe9\n",
+            "json/stub.pyi": "stub",
+            "json/script.js": JAVASCRIPT,
             "json/tests/a.py": "a",
             "unittest/test/b.py": "b",
             "idlelib/idle_test/c.py": "c",
@@ -275,6 +280,139 @@ def test_what_cannot_be_read_is_bad_input(tmp_path, monkeypatch, name):
         assert names("directory", root, exclude=[name]) == ["b.py"]
 
 
+# Languages
+
+RUST = b"fn f() -> i32 {\n    1\n}\n"
+FILES = {
+    "a.py": "a",
+    "b.js": JAVASCRIPT,
+    "c.ts": b"function g(a: number): number {\n  return a;\n}\n",
+    "d.java": b"class A {\n  void f() {}\n}\n",
+    "e.go": b"func f() int {\n\treturn 1\n}\n",
+    "f.rs": RUST,
+    "g.c": b"int f(void) {\n  return 1;\n}\n",
+    "h.h": b"int h(void) {\n  return 1;\n}\n",
+    "i.h": b"class A {\n  int i() { return 1; }\n};\n",
+    "j.cpp": b"int A::f() {\n  return 1;\n}\n",
+}
+
+
+@pytest.fixture
+def without_rust(monkeypatch):
+    """An installation without Rust's grammar."""
+    monkeypatch.setitem(sys.modules, "tree_sitter_rust", None)
+    probes.grammar.cache_clear()
+
+
+@pytest.mark.parametrize("source", ["directory", "git"])
+def test_files_of_eight_languages_are_harvested(repository, source):
+    loaded = load(source, plant(repository, FILES), smallest=1)
+    languages = ["python", "javascript", "typescript", "java", "go", "rust", "c", "c", "cpp", "cpp"]
+    assert [unit.language for unit in loaded.units] == languages
+    assert [unit.source for unit in loaded.units] == list(FILES)
+    assert loaded.description == f"{source} repository: 10 files, 10 functions and classes"
+    for unit in loaded.units[1:]:
+        assert unit.text.encode() == FILES[unit.source]
+
+
+def test_a_corpus_can_be_of_one_language(tmp_path):
+    root = plant(tmp_path / "code", FILES)
+    loaded = load("directory", root, smallest=1, language="cpp")
+    assert [unit.source for unit in loaded.units] == ["i.h", "j.cpp"]
+    assert loaded.description == "directory code: 2 files, 2 functions and classes"
+
+
+def test_files_without_a_grammar_are_counted_and_the_rest_is_kept(tmp_path, without_rust):
+    root = plant(tmp_path / "code", {**FILES, "k.rs": b"\xff", "l.js": b"\0"})
+    loaded = load("directory", root, smallest=1)
+    assert "rust" not in {unit.language for unit in loaded.units}
+    assert loaded.description == (
+        "directory code: 12 files, 9 functions and classes, 1 file with NUL bytes left out; "
+        "2 files left out: no grammar for rust, pip install 'memaudit[languages]'"
+    )
+
+
+def test_nothing_but_files_without_a_grammar_is_bad_input(tmp_path, without_rust):
+    message = complaint("directory", plant(tmp_path / "code", {"f.rs": RUST}))
+    assert "1 file left out: no grammar for rust, pip install 'memaudit[languages]': expected" in message
+
+
+def test_what_a_machine_wrote_is_left_out_and_counted(tmp_path):
+    longest = b"// " + "é".encode() * 4_997
+    root = plant(
+        tmp_path / "code",
+        {
+            "a.js": JAVASCRIPT + longest,
+            "a.min.js": JAVASCRIPT.replace(b"f", b"g") + longest + b"x",
+            "b.py": CODE.format("f").encode() + b"#" * 6_000,
+        },
+    )
+    loaded = load("directory", root, smallest=1)
+    assert [unit.source for unit in loaded.units] == ["a.js", "b.py"]
+    assert loaded.description.endswith(", 1 file with a line over 5,000 characters left out")
+
+
+def test_one_file_can_be_loaded(tmp_path):
+    path = plant(tmp_path, {"a.js": JAVASCRIPT, "b.txt": JAVASCRIPT, "i.h": FILES["i.h"]})
+    loaded = load_file(f"{path}/a.js", smallest=1)
+    assert [(unit.text, unit.source) for unit in loaded.units] == [(JAVASCRIPT.decode(), "a.js")]
+    assert loaded.description == "a.js: 1 file, 1 function or class"
+    assert load_file(f"{path}/b.txt", smallest=1, language="javascript").units[0].language == "javascript"
+    assert load_file(f"{path}/i.h", smallest=1).units[0].language == "cpp"
+    assert load_file(f"{path}/i.h", smallest=1, language="c").units[0].language == "c"
+    with pytest.raises(
+        BadInput, match=r"a\.js: 1 file: expected functions or classes of 99 to 100 characters"
+    ):
+        load_file(f"{path}/a.js", smallest=99, largest=100)
+    with pytest.raises(BadInput, match=r"b\.txt: expected one of the code files .* say its language"):
+        load_file(f"{path}/b.txt")
+    with pytest.raises(BadInput, match="smallest"):
+        load_file(f"{path}/a.js", smallest=3, largest=2)
+
+
+def test_the_text_of_the_files_is_kept_on_request(tmp_path):
+    root = plant(tmp_path, {"a.js": JAVASCRIPT.replace(b"\n", b"\r\n"), "b.js": b"x\n", "c.js": JAVASCRIPT})
+    assert load("directory", root, smallest=1).files == {}
+    assert load("directory", root, smallest=1, keep_files=True).files == {"a.js": JAVASCRIPT.decode()}
+
+
+# Secrets
+
+KEY = "ghp_" + "x9Yq7Lw3Zt5Rk1Vb8Nc2Md4Fg6Hj0PsQaUe1"
+
+
+def test_secrets_are_detected_in_harvested_code_but_not_in_the_standard_library(tmp_path, stdlib):
+    code = f'def f():\n    é = "{KEY}"\n'
+    root = plant(tmp_path, {"a.py": code.encode()})
+    (unit,) = load("directory", root, smallest=1).units
+    assert [unit.text[span.start : span.end] for span in unit.secrets] == [KEY]
+    assert unit.secrets[0].kind == "credential"
+    assert load("directory", root, smallest=1, detect=False).units[0].secrets == ()
+    assert not any(unit.secrets for unit in stdlib[0].units)
+
+
+def test_given_secrets_are_kept_and_detected_ones_added_beside_them(tmp_path):
+    text = f'a = "{KEY}"\nb = "mine"\nc = "{KEY[:-1]}Z"\n'
+    first, mine, last = text.index(KEY), text.index("mine"), text.rindex("ghp_")
+    line = {"text": text, "language": "python", "secrets": [[mine, mine + 4], [first + 3, first + 9]]}
+    path = tmp_path / "given.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    given = [(first + 3, first + 9, "secret"), (mine, mine + 4, "secret")]
+
+    def spans(**settings):
+        (unit,) = load("jsonl", str(path), **settings).units
+        return [(span.start, span.end, span.kind) for span in unit.secrets]
+
+    assert spans(detect=False) == given
+    assert spans() == [*given, (last, last + len(KEY), "credential")]
+
+    # Spans that only touch do not overlap.
+    quotes = [[last - 1, last], [last + len(KEY), last + len(KEY) + 1]]
+    path.write_text(json.dumps(line | {"secrets": [[first, first + 9], *quotes]}) + "\n")
+    assert (last, last + len(KEY), "credential") in spans()
+    assert len(spans()) == 4
+
+
 # Git
 
 
@@ -329,10 +467,10 @@ def test_a_path_that_is_not_a_directory_is_bad_input(tmp_path, source):
 
 
 @pytest.mark.parametrize("source", ["directory", "git"])
-def test_no_python_file_is_bad_input(repository, source):
+def test_no_code_file_is_bad_input(repository, source):
     plant(repository, {"a.txt": "a"})
     message = complaint(source, str(repository))
-    assert message == f"{source} repository: expected Python files (*.py), got none; set corpus.path"
+    assert message == f"{source} repository: expected {sources.FILES}, got none; set corpus.path"
     plant(repository, {"a.py": "a"})
     message = complaint(source, str(repository), exclude=["*.py"])
     assert "besides what *.py leaves out, got none; set corpus.exclude or corpus.path" in message

@@ -129,6 +129,6 @@ def test_observations_are_those_of_plain_greedy_decoding(learnt) -> None:
 
 
 def test_thresholds_are_monotone() -> None:
-    match = Match(level="exact", distance=3, target_length=30, completion_length=25)
+    match = Match(level="exact", distance=3, target_length=30, completion_length=25, lexer="python")
     verdicts = [definitions(t)[0].decide(match, None) for t in (0.0, 0.05, 0.0999, 0.1, 0.5)]
     assert verdicts == [False, False, False, True, True]

@@ -1,6 +1,7 @@
 """Harvesting definitions from single files, held to Python's own parser where the text is Python."""
 
 import ast
+import sys
 import textwrap
 from itertools import pairwise
 
@@ -8,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import probes
 from memaudit.harvest import harvest
 from memaudit.sources import stdlib_files
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def cut(source, smallest=1, largest=100_000):
+def cut(source, smallest=1, largest=100_000, language="python"):
     """Harvests a text and checks what holds for every text: order, bounds, and agreement with the file's lines."""
     lines = source.split("\n")
-    found = harvest(source.encode(), smallest=smallest, largest=largest)
+    found = harvest(source.encode(), language=language, smallest=smallest, largest=largest)
     assert all(before.last_line < after.first_line for before, after in pairwise(found))
     for definition in found:
         assert smallest <= len(definition.text) <= largest
@@ -136,6 +138,19 @@ def test_what_does_not_parse_is_left_out_and_the_rest_is_kept(bad):
     good = "def good():\n    return 1\n"
     assert texts(f"{good}\n{bad}\nx = 1\n{good}") == [good, good]
     assert texts(f"{good}\n{bad}") == [good]
+
+
+def test_what_stands_in_a_broken_file_is_found_and_what_stands_in_a_broken_part_is_not():
+    good = "def good():\n    return 1\n"
+    assert texts(good + "class C:\n    (") == [good]  # the parser calls all of the file an error
+    assert texts(good + "x = (1,\ndef f(): pass\n") == [good]
+
+
+def test_definitions_in_loops_and_the_like_are_not_those_of_the_file():
+    for head in ("for x in y:", "while x:", "with x:", "match x:\n  case 1:", "async for x in y:"):
+        assert texts(f"{head}\n    def f(): pass\n") == []
+        assert texts(f"if x:\n  {head.replace(chr(10), chr(10) + '  ')}\n      def f(): pass\n") == []
+    assert texts("if x:\n    def f(): pass\n") == ["def f(): pass\n"]
 
 
 def test_an_error_in_one_method_of_a_large_class_costs_that_method_only():
@@ -332,6 +347,464 @@ def test_without_bounds_every_definition_at_the_top_level_is_found(source):
     for node in top:
         first = min([node.lineno] + [decorator.lineno for decorator in node.decorator_list])
         assert found[first] >= node.end_lineno
+
+
+# Languages with braces
+
+
+SAMPLES = {
+    "javascript": """\
+import x from 'x'
+
+// Doubles.
+function twice (a) {
+  return 2 * a
+}
+
+/**
+ * A point.
+ */
+export class Point {
+  #x = 1
+
+  // Moves it.
+  move (by) {
+    this.#x += by
+  }
+
+  get x () {
+    return this.#x
+  }
+
+  reset = () => {
+    this.#x = 0
+  }
+}
+
+export const half = (a) => {
+  return a / 2
+}; // the other way
+
+(function (root) {
+  function hidden () {
+    return root
+  }
+  root.shown = async function* () {
+    yield hidden()
+  }
+})(this)
+
+module.exports = {
+  twice,
+  thrice: function (a) {
+    return 3 * a
+  },
+  zero () {
+    return 0
+  },
+}
+""",
+    "typescript": """\
+/** One shape. */
+export interface Shape {
+  area(): number;
+}
+
+type Pair<T> = {
+  left: T;
+};
+
+declare enum Colour {
+  Red,
+}
+
+@Component({ a: 1 })
+export abstract class Square implements Shape {
+  constructor(private readonly side: number) {
+    super();
+  }
+
+  /** Its area. */
+  @memoized()
+  @logged()
+  area(): number {
+    return this.side ** 2;
+  }
+
+  abstract name(): string;
+}
+
+namespace inner {
+  export function generic<T extends Shape>(a: T): T {
+    return a;
+  }
+}
+""",
+    "java": """\
+package a;
+
+/** A store. */
+@Deprecated
+public class Store<K> {
+    private int size;
+
+    /**
+     * Adds.
+     */
+    @Override
+    public void add(K key) {
+        size++;
+    }
+
+    Store() {
+        this.size = 0;
+    }
+
+    enum Kind {
+        BIG;
+
+        int rank() {
+            return 1;
+        }
+    }
+
+    record Pair(int a, int b) {
+    }
+
+    static {
+        System.out.println();
+    }
+}
+
+interface Visitor {
+    default void visit() {
+    }
+}
+""",
+    "go": """\
+package a
+
+// Point is a point.
+type Point struct {
+	X int
+}
+
+// Move moves it.
+// By how much, is said.
+func (p *Point) Move(by int) {
+	p.X += by
+}
+
+func Twice[T any](a T) []T {
+	return []T{a, a}
+}
+""",
+    "rust": """\
+use std::fmt;
+
+/// A point,
+/// which can move.
+#[derive(Debug)]
+pub struct Point {
+    x: i32,
+}
+
+impl fmt::Display for Point {
+    // Shows it.
+    #[inline]
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}", self.x)
+    }
+}
+
+pub enum Way {
+    Up,
+}
+
+macro_rules! twice {
+    ($a:expr) => { $a + $a };
+}
+
+mod tests {
+    #[test]
+    fn adds() {
+        assert_eq!(1 + 1, 2);
+    }
+}
+
+trait Moves {
+    fn step(&self) -> i32 {
+        1
+    }
+}
+""",
+    "c": """\
+#include <stdio.h>
+
+/* A point. */
+struct point {
+    int x;
+};
+
+typedef struct {
+    int y;
+} other_t; /* not a point */
+
+static enum way { UP, DOWN } now = UP;
+
+#ifdef MOVES
+// Moves it.
+static int move(struct point *p)
+{
+    return p->x++;
+}
+#endif
+
+int declared(void);
+
+struct box {
+    struct point corner;
+} origin;
+""",
+    "cpp": """\
+namespace geometry {
+
+/// A point.
+template <typename T>
+class Point : public Base {
+public:
+    Point() : x(0) {}
+
+    // Moves it.
+    template <typename U>
+    void move(U by) {
+        x += by;
+    }
+
+    friend int norm(Point a) {
+        return a.x;
+    }
+
+    int declared() const;
+
+private:
+    T x;
+};
+
+enum class Way { Up, Down };
+
+}  // namespace geometry
+
+extern "C" {
+int plain(int a) {
+    return a;
+}
+}
+
+void geometry::Point<int>::stop() noexcept {
+    x = 0;
+}
+""",
+}
+
+
+def first_lines(language, **bounds):
+    return [text.partition("\n")[0] for text in texts(SAMPLES[language], language=language, **bounds)]
+
+
+@pytest.mark.parametrize(
+    ("language", "whole"),
+    [
+        (
+            "javascript",
+            [
+                "// Doubles.",
+                "/**",
+                "export const half = (a) => {",
+                "function hidden () {",
+                "root.shown = async function* () {",
+                "thrice: function (a) {",
+                "zero () {",
+            ],
+        ),
+        (
+            "typescript",
+            [
+                "/** One shape. */",
+                "type Pair<T> = {",
+                "declare enum Colour {",
+                "@Component({ a: 1 })",
+                "export function generic<T extends Shape>(a: T): T {",
+            ],
+        ),
+        ("java", ["/** A store. */", "interface Visitor {"]),
+        ("go", ["// Point is a point.", "// Move moves it.", "func Twice[T any](a T) []T {"]),
+        (
+            "rust",
+            [
+                "/// A point,",
+                "impl fmt::Display for Point {",
+                "pub enum Way {",
+                "macro_rules! twice {",
+                "#[test]",
+                "trait Moves {",
+            ],
+        ),
+        (
+            "c",
+            [
+                "/* A point. */",
+                "typedef struct {",
+                "static enum way { UP, DOWN } now = UP;",
+                "// Moves it.",
+                "struct box {",
+            ],
+        ),
+        (
+            "cpp",
+            [
+                "/// A point.",
+                "enum class Way { Up, Down };",
+                "int plain(int a) {",
+                "void geometry::Point<int>::stop() noexcept {",
+            ],
+        ),
+    ],
+)
+def test_each_language_gives_its_outermost_definitions_with_what_leads_them(language, whole):
+    assert first_lines(language) == whole
+
+
+@pytest.mark.parametrize(
+    ("language", "largest", "opened"),
+    [
+        ("javascript", 85, ["// Moves it.", "get x () {", "reset = () => {"]),
+        ("typescript", 110, ["constructor(private readonly side: number) {", "/** Its area. */"]),
+        (
+            "java",
+            130,
+            ["/**", "Store() {", "enum Kind {", "record Pair(int a, int b) {", "static {"],
+        ),
+        ("rust", 150, ["// Shows it."]),
+        ("cpp", 110, ["Point() : x(0) {}", "// Moves it.", "friend int norm(Point a) {"]),
+    ],
+)
+def test_in_each_language_a_class_that_is_too_large_gives_what_it_holds(language, largest, opened):
+    whole, parts = first_lines(language), first_lines(language, largest=largest)
+    assert [line for line in parts if line not in whole or line in opened] == opened
+    assert len(parts) > len(opened)
+
+
+@pytest.mark.parametrize("language", SAMPLES)
+def test_in_each_language_a_definition_reads_as_in_its_file(language):
+    source = SAMPLES[language]
+    for bounds in ({}, {"largest": 100}):
+        for definition in cut(source, language=language, **bounds):
+            lines = source.split("\n")[definition.first_line - 1 : definition.last_line]
+            assert definition.text == textwrap.dedent("\n".join(lines)) + "\n"
+
+
+@pytest.mark.parametrize("language", SAMPLES)
+def test_in_each_language_lines_above_move_the_ranges_and_change_nothing_else(language):
+    source = SAMPLES[language]
+    assert texts("\n\n" + source, language=language) == texts(source, language=language)
+    assert ranges("\n\n" + source, language=language) == [
+        (first + 2, last + 2) for first, last in ranges(source, language=language)
+    ]
+
+
+def test_a_comment_belongs_to_the_definition_on_the_next_line_only():
+    function = "int f(void) { return 1; }\n"
+    for apart in ("// a\n\n", "int x; // a\n", "#define X // a\n", "/* a */ int x;\n", "  // a\n"):
+        assert texts(apart + function, language="c") == [function]
+    for above in ("// a\n// b\n", "/* a\n   b */\n", "/* a */ // b\n", "// a\n/* b */ "):
+        assert texts("int x;\n" + above + function, language="c") == [above + function]
+    assert texts("// a\n\n// b\n" + function, language="c") == ["// b\n" + function]
+
+
+def test_an_attribute_on_the_same_line_belongs_to_the_definition():
+    source = "mod m {\n    /// a\n    #[x] #[y]\n    #[inline] fn f() {}\n}\n"
+    assert texts(source, language="rust") == ["/// a\n#[x] #[y]\n#[inline] fn f() {}\n"]
+
+
+@pytest.mark.parametrize(
+    ("language", "source"),
+    [
+        ("javascript", "function f () {\n  return 1\n} function g () {\n  return 2\n}\n"),
+        ("javascript", "if (a) { function f () {\n  return 1\n} }\n"),
+        ("javascript", "function f () {\n  return (1\n}\n"),
+        ("go", "func f() {\n\tx := \n}\n"),
+        ("rust", "fn f( {\n}\n"),
+        ("c", "int f(void) { return 1; } int x;\n"),
+        ("c", "int f(void) { return 1; } /* a\n*/\n"),
+        ("c", "int f(void) {\r return 1; }\n"),
+        ("java", "class A { void f() { int = 1; } }\n"),
+    ],
+)
+def test_in_each_language_what_does_not_parse_or_shares_a_line_is_left_out(language, source):
+    assert texts(source, language=language) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "head", "value", "tail"),
+    [
+        ("javascript", "class C {\n  f () {\n", "    return {}\n", "  }\n  g () {\n    return 1\n  }\n}\n"),
+        ("java", "class C {\n  void f() {\n", "    g({});\n", "  }\n  int g() {\n    return 1;\n  }\n}\n"),
+        ("rust", "mod m {\n  fn f() {\n", "    g({});\n", "  }\n  fn g() {\n    h(1);\n  }\n}\n"),
+        ("cpp", "struct C {\n  void f() {\n", "    g({});\n", "  }\n  int g() {\n    return 1;\n  }\n};\n"),
+    ],
+)
+def test_in_each_language_a_value_over_lines_that_dedenting_would_change_is_left_out(
+    language, head, value, tail
+):
+    over_lines = {
+        "javascript": ["`a\n    b`", "'a\\\n    b'", "`${{a}}\n    b`"],
+        "java": ['"""\n    a\n    """'],
+        "rust": ['"a\n    b"', 'r#"a\n    b"#'],
+        "cpp": ['R"(a\n    b)"', '"a\\\n    b"'],
+    }
+    largest = 40
+    count = len(texts(head + value.format("1") + tail, language=language, largest=largest))
+    assert count == 2
+    for literal in over_lines[language]:
+        kept = texts(head + value.format(literal) + tail, language=language, largest=largest)
+        assert len(kept) == 1
+        assert "g" in kept[0].partition("\n")[0]
+
+
+def test_a_macro_over_lines_is_a_value_over_lines():
+    function = "#if A\n  int f(void) {\n{}    return 1;\n  }\n#endif\n"
+    assert len(texts(function.replace("{}", "  #define X 1\n"), language="c")) == 1
+    assert texts(function.replace("{}", '  #define X "a\\\n    b"\n'), language="c") == []
+
+
+def test_at_the_margin_values_over_lines_are_kept():
+    source = "function f () {\n  return `a\n  b`\n}\n"
+    assert texts(source, language="javascript") == [source]
+    source = "func f() string {\n\treturn `a\n\tb`\n}\n"
+    assert texts(source, language="go") == [source]
+
+
+def test_a_language_that_is_not_known_or_has_no_grammar_is_told(monkeypatch):
+    with pytest.raises(KeyError):
+        harvest(b"", language="cobol", smallest=1, largest=2)
+    monkeypatch.setitem(sys.modules, "tree_sitter_rust", None)
+    probes.grammar.cache_clear()
+    with pytest.raises(probes.MissingGrammar, match=r"tree-sitter-rust.*memaudit\[languages\]"):
+        harvest(b"", language="rust", smallest=1, largest=2)
+
+
+@given(
+    st.sampled_from(sorted(SAMPLES)),
+    st.integers(0, 1200),
+    st.integers(0, 40),
+    st.sampled_from(["", "{", "}", '"', "`", "/*", "//", "\n", "#", "("]),
+    st.integers(20, 300),
+)
+def test_in_no_language_a_damaged_text_breaks_it(language, at, length, inserted, largest):
+    source = SAMPLES[language]
+    at = min(at, len(source))
+    assert cut(source[:at] + inserted + source[at + length :], largest=largest, language=language) is not None
 
 
 @given(st.text(st.sampled_from("def clasif:()\n\t\f\r#'\"\\@é\0 x"), max_size=80), st.integers(1, 10))

@@ -1,4 +1,4 @@
-"""Which Python files a directory or a git working tree holds, and under which names they are shown."""
+"""Which code files a directory or a git working tree holds, and under which names they are shown."""
 
 import fnmatch
 import os
@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memaudit.sources import directory_files, exclusion, git_files, printable, read
+from memaudit.sources import (
+    FILES,
+    SourceFile,
+    directory_files,
+    exclusion,
+    git_files,
+    language_within,
+    printable,
+    read,
+    stdlib_files,
+)
 
 
 def plant(root, files):
@@ -54,7 +64,7 @@ def test_what_is_not_the_users_code_is_left_out_of_a_directory(tmp_path):
             "web/node_modules/c.py": "x",
             "env/pyvenv.cfg": "home = /usr/bin\n",
             "env/lib/d.py": "x",
-            "e.pyi": "x",
+            "e.txt": "x",
             "folder.py/f.txt": "x",
         },
     )
@@ -66,6 +76,66 @@ def test_what_is_not_the_users_code_is_left_out_of_a_directory(tmp_path):
     assert names(directory_files, root) == ["kept.py"]
     (tmp_path / "alias").symlink_to(tmp_path / "root")
     assert names(directory_files, str(tmp_path / "alias")) == ["kept.py"]
+
+
+LANGUAGES = {
+    "a.py": "python",
+    "b.pyi": "python",
+    "c.JS": "javascript",
+    "d.mjs": "javascript",
+    "e.ts": "typescript",
+    "f.d.ts": "typescript",
+    "g.java": "java",
+    "h.go": "go",
+    "i.rs": "rust",
+    "j.c": "c",
+    "k.h": "c",
+    "l.cc": "cpp",
+    "m.hpp": "cpp",
+}
+
+
+def test_files_of_all_languages_are_taken_and_told_apart(git):
+    root = plant(git.root, dict.fromkeys([*LANGUAGES, "n.md", "o.rb", "py", ".js/p.py", "q.py.orig"], "x"))
+    assert {file.name: file.language for file in directory_files(root, ())} == LANGUAGES
+    found = {file.name: file.language for file in git_files(root, ())}
+    assert found == LANGUAGES | {
+        ".js/p.py": "python"
+    }  # git says what is the user's, also in hidden directories
+
+
+def test_the_standard_library_is_python_only():
+    files = stdlib_files(())
+    assert len(files) > 100
+    assert all(file.name.endswith(".py") and file.language == "python" for file in files)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("int f(void);\n", "c"),
+        ("", "c"),
+        ('#ifdef __cplusplus\nextern "C" {\n#endif\nint f(void);\n', "c"),
+        ("/* using a class:\n * class A, namespace b */\nint class_of(void);\n", "c"),
+        ("int x; // template <class T>\nint template;\n", "c"),
+        ("namespace a {\n}\n", "cpp"),
+        ("int a;\n  inline namespace b {}\n", "cpp"),
+        ("template<class T> T f();\n", "cpp"),
+        ("struct A {\n public:\n  int a;\n};\n", "cpp"),
+        ("\tprivate :\n", "cpp"),
+        ("using std::string;\n", "cpp"),
+        ("class A;\n", "cpp"),
+    ],
+)
+def test_a_header_is_what_its_lines_say(text, language):
+    header = SourceFile(name="a/b.h", path="", language="c")
+    assert language_within(header, text.encode()) == language
+    for name, told in (("b.c", "c"), ("b.py", "python"), ("b.hpp", "cpp")):
+        assert language_within(SourceFile(name=name, path="", language=told), text.encode()) == told
+
+
+def test_messages_name_a_file_of_each_language():
+    assert FILES == "code files (*.py, *.js, *.ts, *.java, *.go, *.rs, *.c, *.cpp)"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,14 @@ def units(text: bytes, **kwargs) -> dict[str, list[tuple[bytes, str]]]:
     return {level: compared(tokens) for level, tokens in tokenize_all(text, **kwargs).items()}
 
 
+def settled(tokens: list[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
+    """All but the last token and the layout before it: what no continuation may change."""
+    kept = tokens[:-1]
+    while kept and kept[-1][1] == "layout":
+        kept.pop()
+    return kept
+
+
 @cache
 def library_files() -> tuple[bytes, ...]:
     """Some files of the standard library, whole."""
@@ -147,9 +155,11 @@ def render(tokens: Iterable[Token]) -> bytes:
             continue
         out.append(b"    " * depth if line_start else b" ")
         out.append(token.text)
-        line_start = token.kind == "comment"
-        if line_start:
+        if token.kind == "comment" and not token.text.startswith(b"/*"):
+            line_start = True
             out.append(b"\n")
+        else:
+            line_start = False
     return b"".join(out)
 
 

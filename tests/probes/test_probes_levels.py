@@ -14,22 +14,16 @@ from probe_texts import (
     rename,
     render,
     seeds,
+    settled,
     units,
 )
 
-from probes.levels import LEVELS, SYMBOL, tokenize
+from probes.levels import LEVELS, tokenize
+from probes.names import SYMBOL
 
 
 def at(level: str, source: str, **kwargs) -> list[bytes]:
     return [token.text for token in tokenize(source.encode(), level=level, **kwargs)]
-
-
-def settled(tokens: list[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
-    """All but the last token and the layout before it."""
-    kept = tokens[:-1]
-    while kept and kept[-1][1] == "layout":
-        kept.pop()
-    return kept
 
 
 def same(level: str, a: str, b: str) -> bool:
@@ -184,8 +178,10 @@ def test_equality_goes_on_from_level_to_level_in_any_bytes(a, b):
 
 
 def test_an_unknown_level_is_refused():
-    with pytest.raises(ValueError, match="expected a level of exact, layout, code, renamed, got 'shape'"):
-        tokenize(b"x", level="shape")
+    with pytest.raises(
+        ValueError, match="expected a level of exact, layout, code, renamed, shape, got 'tokens'"
+    ):
+        tokenize(b"x", level="tokens")
 
 
 # --- exact

@@ -17,9 +17,15 @@ def shape(matches: dict[str, Match]) -> str:
 
 def test_compare_counts_characters_and_tokens():
     matches = compare(b"x = 'ab'\n", b"y = 'ab'  # c\n")
-    assert matches["exact"] == Match(level="exact", distance=6, target_length=9, completion_length=14)
-    assert matches["layout"] == Match(level="layout", distance=2, target_length=3, completion_length=4)
-    assert matches["code"] == Match(level="code", distance=1, target_length=3, completion_length=3)
+    assert matches["exact"] == Match(
+        level="exact", distance=6, target_length=9, completion_length=14, lexer="python"
+    )
+    assert matches["layout"] == Match(
+        level="layout", distance=2, target_length=3, completion_length=4, lexer="python"
+    )
+    assert matches["code"] == Match(
+        level="code", distance=1, target_length=3, completion_length=3, lexer="python"
+    )
     assert matches["renamed"].equal
     assert matches["code"].normalized == 1 / 3
 
@@ -27,13 +33,13 @@ def test_compare_counts_characters_and_tokens():
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        ("x = 1", "x = 1", "===="),
-        ("x = 1", "x=1\n", "/==="),
-        ("x = 1", "x = 1 # one", "//=="),
-        ("x = 1", "y = 1", "///="),
-        ("x = 1", "x = 2", "////"),
-        ("", "", "===="),
-        ("", "# c", "//=="),
+        ("x = 1", "x = 1", "====="),
+        ("x = 1", "x=1\n", "/===="),
+        ("x = 1", "x = 1 # one", "//==="),
+        ("x = 1", "y = 1", "///=="),
+        ("x = 1", "x = 2", "////="),
+        ("", "", "====="),
+        ("", "# c", "//==="),
     ],
 )
 def test_each_level_takes_more_away(a, b, expected):
@@ -53,10 +59,10 @@ def test_compare_is_symmetrical_and_monotone_on_any_bytes(a, b, language):
 
 @given(code, seeds)
 def test_compare_sees_through_form_comments_and_names(source, seed):
-    assert shape(compare(source.encode(), reformat(source, seed).encode()))[1:] == "==="
-    assert shape(compare(source.encode(), reformat(source, seed, comments=True).encode()))[2:] == "=="
+    assert shape(compare(source.encode(), reformat(source, seed).encode()))[1:] == "===="
+    assert shape(compare(source.encode(), reformat(source, seed, comments=True).encode()))[2:] == "==="
     before, after = rename(source, seed)
-    assert shape(compare(before.encode(), after.encode()))[3:] == "="
+    assert shape(compare(before.encode(), after.encode()))[3:] == "=="
 
 
 def test_only_the_levels_asked_for_are_given():
@@ -83,40 +89,48 @@ def against(target: str, completion: str, prompt: str = "", **kwargs) -> dict[st
 
 
 def test_what_runs_past_the_target_does_not_count():
-    assert shape(against("x = 1\n", "x = 1\ny = 2\nz = 3\n")) == "===="
+    assert shape(against("x = 1\n", "x = 1\ny = 2\nz = 3\n")) == "====="
 
 
 def test_exact_cuts_at_the_targets_characters():
     matches = against("x = é", "x = è + 12345")
-    assert matches["exact"] == Match(level="exact", distance=1, target_length=5, completion_length=5)
+    assert matches["exact"] == Match(
+        level="exact", distance=1, target_length=5, completion_length=5, lexer="python"
+    )
 
 
 def test_a_completion_that_stops_early_is_compared_as_a_whole():
     matches = against("x = 1 + 2", "x = 1")
-    assert matches["exact"] == Match(level="exact", distance=4, target_length=9, completion_length=5)
-    assert matches["layout"] == Match(level="layout", distance=2, target_length=5, completion_length=3)
+    assert matches["exact"] == Match(
+        level="exact", distance=4, target_length=9, completion_length=5, lexer="python"
+    )
+    assert matches["layout"] == Match(
+        level="layout", distance=2, target_length=5, completion_length=3, lexer="python"
+    )
 
 
 def test_other_white_space_does_not_lose_the_end():
     # The target's characters would end before `+ 2`.
-    assert shape(against("x = 1 + 2\n", "x    =    1   +   2\ny = 3\n")) == "/==="
+    assert shape(against("x = 1 + 2\n", "x    =    1   +   2\ny = 3\n")) == "/===="
 
 
 def test_one_comment_more_does_not_lose_the_end():
-    assert shape(against("x = 1\ny = 2\n", "x = 1  # why not\ny = 2\nz = 3\n")) == "//=="
+    assert shape(against("x = 1\ny = 2\n", "x = 1  # why not\ny = 2\nz = 3\n")) == "//==="
 
 
 def test_a_target_that_ends_inside_a_literal():
     # As a token, the completion's string is another one; as text, it begins as the target does.
-    assert shape(against("x = 'abc", "x = 'abcdef'\n")) == "===="
-    assert shape(against("name = val", "name = value\n")) == "===="
+    assert shape(against("x = 'abc", "x = 'abcdef'\n")) == "====="
+    assert shape(against("name = val", "name = value\n")) == "====="
     # The cut by characters is one too short here, and the one by tokens holds a longer string.
-    assert shape(against("x = 'abc", "x  = 'abcdef'\n")) == "////"
+    assert shape(against("x = 'abc", "x  = 'abcdef'\n")) == "/////"
 
 
 def test_the_smaller_distance_counts():
     matches = against("f(a, b)\n", "f(a,  b)  # c\n")
-    assert matches["layout"] == Match(level="layout", distance=0, target_length=6, completion_length=6)
+    assert matches["layout"] == Match(
+        level="layout", distance=0, target_length=6, completion_length=6, lexer="python"
+    )
 
 
 def test_a_level_that_takes_the_target_away_says_what_the_level_before_says():
@@ -129,21 +143,21 @@ def test_a_level_that_takes_the_target_away_says_what_the_level_before_says():
             of["layout"].distance,
             of["layout"].target_length,
         )
-    assert shape(against(target, target + "    return 1\n", prompt)) == "===="
+    assert shape(against(target, target + "    return 1\n", prompt)) == "====="
 
 
 def test_a_prompt_that_breaks_off_inside_a_word():
-    assert shape(against("rn x\n", "rn  x\nfoo", "def f(x):\n    retu")) == "/==="
-    assert shape(against("rn x\n", "rns = 1\nfoo", "def f(x):\n    retu")) == "////"
+    assert shape(against("rn x\n", "rn  x\nfoo", "def f(x):\n    retu")) == "/===="
+    assert shape(against("rn x\n", "rns = 1\nfoo", "def f(x):\n    retu")) == "/////"
 
 
 def test_a_language_without_a_grammar():
-    assert shape(against("let x = 1;", "let x=1; let y = 2;", language="cobol")) == "/==="
+    assert shape(against("let x = 1;", "let x=1; let y = 2;", language="cobol")) == "/===="
 
 
 def test_bytes_that_are_no_text():
     matches = compare_completion(b"x = '\xff\xfe'", b"x = '\xff\xfe' # \xf0", prompt=b"")
-    assert shape(matches) == "===="
+    assert shape(matches) == "====="
 
 
 @given(code, seeds, st.data())
@@ -174,7 +188,7 @@ def test_what_is_equal_stays_equal(source, seed, data):
 def test_a_verbatim_completion_is_equal_at_every_level(source, length, more):
     half = len(source) // 2
     target = source[half : half + length]
-    assert shape(against(target, target + more, source[:half])) == "===="
+    assert shape(against(target, target + more, source[:half])) == "====="
 
 
 @given(hostile, hostile, hostile)

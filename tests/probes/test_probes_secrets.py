@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 from probe_texts import TOKEN_LEVELS, code, functions, hostile, reformat, rename, seeds, units
 
 from probes.levels import LEVELS, tokenize
+from probes.lexing import lex
 from probes.match import compare, compare_completion
 from probes.secrets import Recovery, ends_in_secret, protect, recover, words_of
-from probes.tokens import lex
 
 # --- recover
 

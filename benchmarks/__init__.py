@@ -1,0 +1,1 @@
+"""Timed comparisons, each a command that prints ratios: `python -m benchmarks.probes`."""

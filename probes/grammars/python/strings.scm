@@ -1,0 +1,2 @@
+; Literals whose white space is part of the value.
+(string) @string
