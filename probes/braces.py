@@ -64,9 +64,12 @@ RULES = {
     ),
     "rust": Rules(
         commas=b"([{",
-        imports=frozenset((b"use",)),
+        imports=frozenset((b"use", b"crate")),
         path=b"::",
-        keys=frozenset((b"{", b",", b"pub")),
+        keys=frozenset(b"{ , pub ) ] }".split()),
+        heads=frozenset(
+            b"fn let type const static impl struct enum union trait mod match if while loop".split()
+        ),
     ),
     # A macro's argument may be empty, so commas in parentheses all count.
     "c": Rules(commas=b"{"),
@@ -88,6 +91,8 @@ class Bracket:
     """A parenthesis behind `if`, `for`, `while`: a semicolon after it is an empty statement. A brace behind `do`."""
     keyed: bool = False
     """A brace that may hold keys."""
+    block: bool = False
+    """Of Go: the next brace in it opens a block."""
     commas: int = 0
     """Commas that separate its elements."""
     ended: bool = False
@@ -164,13 +169,14 @@ _CONTEXTUAL = frozenset(
 _HEADS_OF_GO = frozenset((b"for", b"if", b"switch", b"select"))
 _RESTRICTED = frozenset((b"return", b"break", b"continue", b"throw", b"yield"))
 _HEADS = frozenset((b"if", b"for", b"while", b"with"))
+# After these a word that could begin a statement is part of a value or of a type.
+_OF_VALUES = frozenset(b": = || && ?? ? & * < -> . ?. dyn async".split())
 
 
 class _State:
     """What the tokens before a place say of it; it never looks ahead but where it is shown the next token."""
 
     __slots__ = (
-        "_block",
         "_brackets",
         "_earlier",
         "_fixed",
@@ -199,7 +205,6 @@ class _State:
         self._unconfirmed = b""  # imported last; what follows may give it another name
         self._statement = b""  # the word that began a statement that imports
         self._header = False  # of Go: semicolons part a head, up to the brace of its block
-        self._block = False  # of Go: the next brace opens a block
         self._typed = False  # of Go: the next brace opens a literal of a map, array or slice
         self.bracket = self._brackets[-1]
         """The innermost open bracket."""
@@ -212,7 +217,9 @@ class _State:
     def imports(self, text: bytes) -> bool:
         """Note what a word imports; tell whether it keeps its spelling for that."""
         if not self._statement:
-            if text not in self._rules.imports or self.previous == b".":
+            if text not in self._rules.imports or self.previous in (b".", b"+"):  # impl A + use<'a>
+                return False
+            if text == b"crate" and self.previous != b"extern":  # crate::a is a path
                 return False
             self._statement, self._unconfirmed = text, b""
             return True
@@ -245,9 +252,9 @@ class _State:
         if text in self._special:
             if self._language == "go":
                 self._header = self._header or text in _HEADS_OF_GO
-                self._block = self._block or text in self._rules.heads
-            elif text in self._rules.heads:  # in a block a word before a colon is a label, or declared
-                self.bracket.keyed = False
+                self.bracket.block = self.bracket.block or text in self._rules.heads
+            elif text in self._rules.heads and self.previous not in _OF_VALUES:
+                self.bracket.keyed = False  # in a block a word before a colon is a label, or declared
         self._earlier = self.previous
         self.previous = text
         self._kind = "word"
@@ -307,6 +314,8 @@ class _State:
             self._close(text)
         elif text == b",":
             self.bracket.commas += 1
+        elif text == b":" and self.previous in self._rules.heads and self._earlier in self._rules.keys:
+            self.bracket.keyed = True  # the word was a key
         elif self._statement:
             if text in (b";", b"="):
                 self._statement = b""
@@ -330,10 +339,10 @@ class _State:
             headed = before == b"do"
             if self._language != "go":
                 keyed = True
-            elif not self._block and not self._typed:
+            elif not self.bracket.block and (not self._typed or before == b"]"):  # p[int]{a: 1}
                 keyed = word or before in (b"{", b",", b":", b"}", b"]")
-            self._header = self._block = False
-        self.bracket = Bracket(text, groups, headed, keyed)
+            self._header = self.bracket.block = False
+        self.bracket = Bracket(text, groups=groups, headed=headed, keyed=keyed)
         self._brackets.append(self.bracket)
 
     def _close(self, text: bytes) -> None:
@@ -351,7 +360,7 @@ class _State:
     def other(self, text: bytes, kind: str, literal: Piece | None) -> None:
         """Step over a literal, a line break, a secret or junk."""
         if kind == "layout":
-            self._block = False
+            self.bracket.block = False
         if self._statement:
             if kind == "layout":
                 if self.bracket.text != b"(":
@@ -376,7 +385,8 @@ class _State:
         """Note the name of an imported package of Go: the last part of its path that is no version."""
         parts = [part for part in quoted.strip(b'"`').split(b"/") if not _is_version(part)]
         name = parts[-1].partition(b".")[0] if parts else b""
-        if name:
+        named = self.previous == b"." or (self._kind == "word" and self.previous != b"import")
+        if name and not named:
             self._imported.add(name)
         if self.bracket.text != b"(":
             self._statement = b""

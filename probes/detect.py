@@ -161,16 +161,21 @@ _DIGITS = re.compile(r"(?<![0-9])(?<![0-9]\.)(?<![0-9][ _-])[0-9](?:[ _-]?[0-9])
 _TELLING = re.compile(r"[@/\\.:=]")
 """What a detected text of less than `_UNMARKED` characters holds one of."""
 _UNMARKED = 9
+_MARKED = re.compile(r"[0-9@/\\.:=]|-----|not-a-key|[A-Za-z0-9+/_-]{20}")
+"""What any detected text holds one of: a key has a digit or is long, all else has a sign in it."""
+_FEWEST_DIGITS, _SHORTEST_RUN = 12, 20
 
 
 def _is_sensitive(literal: bytes) -> bool:
     text = literal.decode("utf-8", errors="surrogateescape")
-    if any(_is_random(run) for run in _RUN.findall(text)):
-        return True
-    if any(len(set(digits) - set(" _-")) >= 4 for digits in _DIGITS.findall(text)):
-        return True
-    if len(text) < _UNMARKED and not _TELLING.search(text):
+    if not _MARKED.search(text) or (len(text) < _UNMARKED and not _TELLING.search(text)):
         return False
+    if len(text) >= _SHORTEST_RUN and any(_is_random(run) for run in _RUN.findall(text)):
+        return True
+    if len(text) >= _FEWEST_DIGITS and any(
+        len(set(digits) - set(" _-")) >= 4 for digits in _DIGITS.findall(text)
+    ):
+        return True
     return bool(detect(f'"{text}"'))  # a piece of a string may lack a quote
 
 

@@ -258,6 +258,7 @@ BOUND = {
         ("fn f(x: u8) { match x { Some(y) if y > 1 => y, None | A => 1, q @ 1..=2 => q } }", "x y q"),
         ("fn f(x: u8) { match x { B { z, w: v } => v, ref u => 1, &(mut r) => r } }", "x v u r"),
         ("impl<T> A for B<T> { type O = T; const C: u8 = 1; fn f(&self, x: T) { |a, &b| a; } }", "T x a b"),
+        ("fn f(a: u8, b: u8, c: u8, d: u8) { g!(x.a.b, y::c::d, c) }", ""),
         ("fn f(l: u8) { 'l: loop { break 'l } }", "l"),
         ("enum E<T> { A(T), B { c: T } } mod m { pub fn f(d: u8) {} static S: u8 = 1; }", "T d"),
         ("use a::{b, c as d}; fn f(b: u8, c: u8, d: u8, e: u8) {}", "e"),

@@ -58,7 +58,8 @@
 (shorthand_field_initializer (identifier) @shorthand)
 (type_binding name: (type_identifier) @separate)
 ; What a macro is given is tokens: members, keys and names of arguments, as far as these tell.
-(token_tree ["." "::"] . (identifier) @separate)
+(token_tree "." . (identifier) @separate)
+(token_tree "::" . (identifier) @separate)
 (token_tree (identifier) @separate . [":" "="])
 (token_tree . "{" (identifier) @separate)
 
