@@ -17,6 +17,7 @@ from probes.testing import strategies
 from probes.testing.growth import MEMBERS, grow
 from probes.testing.layout import render
 from probes.testing.pieces import Piece, Style
+from probes.testing.programs import Closure, Count, Each, Let, Peculiar, Special
 from probes.testing.writers import WRITERS
 
 languages = pytest.mark.parametrize("language", testing.LANGUAGES)
@@ -143,6 +144,33 @@ def test_a_program_is_valid_in_every_style(language, data):
 @given(testing.code("python"))
 def test_a_python_program_is_valid_in_every_style(text):
     ast.parse(text)
+
+
+@pytest.mark.parametrize("name", ["code", "separated"])
+def test_python_programs_of_a_large_sample_are_valid(name):
+    for example in drawn(getattr(testing, name)("python"), 400):
+        ast.parse(example if name == "code" else example.b)
+
+
+@pytest.mark.parametrize("language", ["javascript", "typescript"])
+def test_no_line_ends_where_a_script_would_end_a_statement(language):
+    # Which the grammars do not know of.
+    held = Counter()
+    for text in programs(language):
+        raw = text.encode()
+        for node in nodes(text, language, comments=False):
+            before = after = node
+            if node.type == "=>":
+                before, after = node.prev_sibling, node
+            elif node.type in ("return_statement", "throw_statement", "yield_expression"):
+                real = [child for child in node.children if child.type not in ("comment", ";")]
+                before, after = real[0], real[min(1, len(real) - 1)]
+            while before.type == "comment":
+                before = before.prev_sibling
+            between = raw[before.end_byte : after.start_byte]
+            held[node.type] += before is not after
+            assert b"\n" not in between, between
+    assert min(held["=>"], held["return_statement"], held["throw_statement"], held["yield_expression"]) >= 3
 
 
 @pytest.mark.parametrize("language", ["javascript", "typescript"])
@@ -607,6 +635,26 @@ def test_an_unknown_language_is_refused(strategy):
 def test_an_unknown_place_is_refused():
     with pytest.raises(ValueError, match=r"expected a place of string, .*, got 'docstring'"):
         testing.with_other_secret("go", place="docstring")
+
+
+def bound(node):
+    """Slots that statements and expressions bind."""
+    if isinstance(node, Let | Each | Count | Special | Closure | Peculiar):
+        yield node.slot
+    if isinstance(node, tuple):
+        for part in node:
+            yield from bound(part)
+
+
+def test_no_local_is_bound_twice():
+    # Scripts refuse it, and a renaming of the one would be a renaming of the other.
+    several = 0
+    for program in drawn(strategies._PROGRAMS, 200):
+        for function in program.functions:
+            slots = [*range(function.parameters), *bound(function.body)]
+            assert len(slots) == len(set(slots))
+            several += len(slots) > 4
+    assert several >= 20
 
 
 def test_no_bytes_are_a_program():
