@@ -99,7 +99,8 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
     for language in sorted({e.language for e in population.examples}):
         if probes.lexer(language) == "generic":
             progress.say(
-                f"{language}: no grammar, so a generic lexer; layout, code and renamed are one level"
+                f"{language}: not a language that is known, so a generic lexer; "
+                "layout, code and renamed are one level"
             )
     decoder = Decoder(preset(recipe.model.preset, population.tokenizer.vocabulary))
     setting = Setting(recipe=recipe, population=population, decoder=decoder, folder=folder / "stages")
