@@ -44,7 +44,7 @@ def code_digest() -> str:
     digest = sha256(jax.__version__.encode())
     for package in ("rlhf", "probes"):
         root = Path(str(resources.files(package)))
-        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".scm")):
+        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".scm", ".toml")):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -77,11 +77,23 @@ class Grammar:
 
     @cache  # noqa: B019  grammars live as long as the process
     def query(self, name: str) -> "tree_sitter.Query":
-        """Return the query in `grammars/<language>/<name>.scm`."""
+        """Return the query in `grammars/<language>/<name>.scm`, with those it inherits from."""
         import tree_sitter
 
-        data = resources.files("probes") / "grammars" / self.name / f"{name}.scm"
-        return tree_sitter.Query(self.language, data.read_text(encoding="utf-8"))
+        return tree_sitter.Query(self.language, _patterns(self.name, name))
+
+
+_INHERITS = "; inherits: "
+
+
+def _patterns(folder: str, name: str) -> str:
+    """Return the text of a query file, behind that of the folder that its first line names, if it names one."""
+    data = resources.files("probes") / "grammars" / folder / f"{name}.scm"
+    text = data.read_text(encoding="utf-8")
+    first, _, _ = text.partition("\n")
+    if not first.startswith(_INHERITS):
+        return text
+    return _patterns(first.removeprefix(_INHERITS), name) + text
 
 
 @cache
