@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -188,3 +190,21 @@ def test_form_is_not_seen_beside_a_secret(source, seed):
         units(changed, secrets=[word.encode()])["layout"]
         == units(source.encode(), secrets=[word.encode()])["layout"]
     )
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"ab", b"aab"]), max_size=20).map(b"".join),
+    st.sampled_from([b"aa", b"aba", b"abaab"]),
+)
+def test_each_place_of_a_secret_is_in_a_token_of_its_own_kind(text, secret):
+    tokens = protect(text, lex(text, "python"), [secret])
+    for at in range(len(text)):
+        if text.startswith(secret, at):
+            assert any(t.kind == "secret" and t.start <= at and at + len(secret) <= t.end for t in tokens)
+
+
+def test_a_long_secret_in_a_long_run_of_itself_takes_bounded_time():
+    start = time.process_time()
+    tokens = tokenize(b"1" * 100_000, level="shape", secrets=[b"1" * 60_000])
+    assert time.process_time() - start < 2
+    assert [(t.kind, len(t.text)) for t in tokens] == [("secret", 100_000)]
