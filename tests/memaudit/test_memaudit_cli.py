@@ -323,9 +323,15 @@ def test_a_run_that_was_interrupted_says_so_and_goes_on(walked: Walked, tmp_path
     recipe.write_text(TINY)
     command = [sys.executable, "-m", "memaudit", "run", str(recipe), "--out", str(folder)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as p:
+    # A shell that runs the tests in the background has interrupts ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process as p:
         assert p.stderr is not None
         for line in p.stderr:
             if line.startswith("sft, twin A: audit"):

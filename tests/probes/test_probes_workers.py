@@ -284,6 +284,8 @@ def test_jobs_are_taken_only_some_way_ahead_of_the_results(monkeypatch):
 
 
 PROGRAM = """
+import signal
+
 from misbehaving import misbehave
 from probes.scoring import Job, score
 
@@ -293,6 +295,8 @@ def jobs():
         yield Job(target=b"", completion=b"%s", levels=("exact",))
 
 def main():
+    # A shell that runs the tests in the background has interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for result in score(jobs(), workers=2, timeout=%s, function=misbehave):
         print(result["exact"].distance, flush=True)
 
