@@ -1,5 +1,6 @@
 """What the writers of all languages share: names, literals, and the grammar most of them agree on."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
@@ -54,7 +55,7 @@ SEVERAL_LINES = ("a\n  b", "\n", "x\n// no\ny", "it's\n# no", "a\n\tb\n")
 CHARS = ("a", "0", " ", "\\n", "\\'", '"', "\\\\", "/", "#", "(", ";", "{")
 
 
-class Writer:
+class Writer(ABC):
     """Writes a program as pieces. A subclass is a language."""
 
     rules: ClassVar[Rules]
@@ -272,9 +273,9 @@ class Writer:
             self.several(member.arguments, "call")
             self.put(")")
 
+    @abstractmethod
     def imported(self) -> None:
         """Add the name under which something was imported."""
-        raise NotImplementedError
 
     def choice(self, choice: Choice) -> None:
         """Add a condition with two values."""
@@ -290,17 +291,17 @@ class Writer:
         self.several(items, "list")
         self.put("]")
 
+    @abstractmethod
     def table(self, entries: Sequence[tuple[Expression, Expression]]) -> None:
         """Add a mapping."""
-        raise NotImplementedError
 
+    @abstractmethod
     def record(self, fields: Sequence[tuple[str, Expression]]) -> None:
         """Add a structure."""
-        raise NotImplementedError
 
+    @abstractmethod
     def closure(self, slot: int, body: Expression) -> None:
         """Add a function of one parameter."""
-        raise NotImplementedError
 
     def template(self, template: Template) -> None:
         """Add the expressions of a template as a list; what has templates does better."""
@@ -378,32 +379,32 @@ class Writer:
             else:
                 self.block(branch.otherwise)
 
+    @abstractmethod
     def let(self, let: Let) -> None:
         """Add the declaration of a local with its value."""
-        raise NotImplementedError
 
+    @abstractmethod
     def each(self, each: Each) -> None:
         """Add a loop over items."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self, count: Count) -> None:
         """Add a loop over numbers."""
-        raise NotImplementedError
 
     # Files
 
+    @abstractmethod
     def file(self) -> None:
         """Add everything."""
-        raise NotImplementedError
 
     def functions(self) -> None:
         """Add all functions."""
         for function in self.program.functions:
             self.function(function)
 
+    @abstractmethod
     def function(self, function: Function) -> None:
         """Add a function."""
-        raise NotImplementedError
 
     def constant(self) -> str:
         """Return the value of the constant as source code."""
