@@ -364,7 +364,7 @@ class Writer(ABC):
             case Special(variant):
                 self.specials[variant % len(self.specials)](self, statement)
 
-    def after_block(self) -> None:
+    def after_block(self) -> None:  # noqa: B027  most languages add nothing
         """End a statement that ends in a block."""
 
     def branch(self, branch: If) -> None:
