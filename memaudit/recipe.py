@@ -83,7 +83,9 @@ class Audit(_Section):
     """Leaks that the report shows side by side."""
 
 
-class _Stage(_Section):
+class StageSection(_Section):
+    """What every stage has."""
+
     parent: Name | None = Field(default=None, alias="from")
     """The stage whose checkpoint this one starts from."""
     learning_rate: Annotated[float, Field(gt=0)]
@@ -94,7 +96,7 @@ class _Stage(_Section):
     """Rows (pairs, prompts) per step."""
 
 
-class Pretrain(_Stage):
+class Pretrain(StageSection):
     """Next-token prediction on the public half of the corpus."""
 
     method: Literal["pretrain"]
@@ -108,7 +110,7 @@ class Pretrain(_Stage):
     """Share of the learning rate left at the end."""
 
 
-class Sft(_Stage):
+class Sft(StageSection):
     """Supervised fine-tuning on a cohort's targets: the loss is on the part behind the probe's cut."""
 
     method: Literal["sft"]
@@ -120,7 +122,7 @@ class Sft(_Stage):
     """Share of the learning rate left at the end."""
 
 
-class RewardStage(_Stage):
+class RewardStage(StageSection):
     """Reward modelling on pairs: the true continuation against one sampled from the parent."""
 
     method: Literal["reward"]
@@ -128,7 +130,7 @@ class RewardStage(_Stage):
     """The cohort whose true continuations are preferred."""
 
 
-class Ppo(_Stage):
+class Ppo(StageSection):
     """PPO from the parent: the cohort's examples are the prompts, a reward stage scores the answers."""
 
     method: Literal["ppo"]
@@ -158,7 +160,7 @@ class Ppo(_Stage):
     """Of the rollouts."""
 
 
-class Preference(_Stage):
+class Preference(StageSection):
     """IPO or DPO from the parent on the pairs of a reward stage."""
 
     method: Literal["ipo", "dpo"]

@@ -1,5 +1,6 @@
 """One stage of a recipe for one twin: its data, its training, what it leaves on disk."""
 
+import dataclasses
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,13 @@ import numpy as np
 from memaudit.cohorts import Population
 from memaudit.errors import BadInput
 from memaudit.ledger import Example, Probe
-from memaudit.recipe import Ppo, Preference, Pretrain, Recipe, RewardStage, Sft, cohort_of, uses
-from rlhf import checkpoint, ppo, preference, reward, sft
+from memaudit.recipe import Ppo, Preference, Pretrain, Recipe, RewardStage, Sft, StageSection, cohort_of, uses
+from rlhf import checkpoint, onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pack, pad, rows, schedule
 from rlhf.events import Hook
-from rlhf.model import Decoder, Params, initialise, with_scalar, without_scalar
+from rlhf.model import Decoder, Params, initialise, zero_head
+from rlhf.optimiser import Adam, Optimiser
+from rlhf.stage import Stage
 from rlhf.tokenizer import Tokenizer
 
 
@@ -99,7 +102,7 @@ class Result:
 
     folder: Path
     scalar: bool
-    """The parameters have a scalar head: a reward model."""
+    """The tree is a reward model: `model` and a scalar `head`."""
 
     @property
     def path(self) -> Path:
@@ -107,10 +110,10 @@ class Result:
         return self.folder / "params"
 
     def params(self, decoder: Decoder) -> Params:
-        """All parameters. Raises BadInput where the checkpoint is damaged or another's."""
+        """The whole tree. Raises BadInput where the checkpoint is damaged or another's."""
         like = initialise(decoder, jax.random.key(0))
         if self.scalar:
-            like = with_scalar(like, decoder.config.width)
+            like = {"model": like, "head": zero_head(decoder.config.width)}
         try:
             return checkpoint.load(self.path, like)
         except (OSError, ValueError) as error:
@@ -126,7 +129,8 @@ class Result:
         A reward model emits none. Its trunk still has the language head it was started with, tied to the
         embedding, and whoever holds its weights can read through it; so does the audit.
         """
-        return without_scalar(self.params(decoder))
+        params = self.params(decoder)
+        return params["model"] if self.scalar else params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +154,10 @@ class _Job:
     @property
     def decoder(self) -> Decoder:
         return self.setting.decoder
+
+    @property
+    def around(self) -> Stage:
+        return Stage(name=self.stage, hooks=self.hooks)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -194,12 +202,12 @@ def run_stage(
     return Result(folder=folder, scalar=isinstance(config, RewardStage))
 
 
-def _supervised(config: Pretrain | Sft) -> sft.SupervisedConfig:
-    return sft.SupervisedConfig(
+def _optimiser(config: StageSection) -> Optimiser:
+    return Optimiser(
         learning_rate=config.learning_rate,
         warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        final=config.final,
+        final=getattr(config, "final", 0.0),
+        adam=Adam(weight_decay=getattr(config, "weight_decay", 0.0)),
     )
 
 
@@ -217,10 +225,9 @@ def _pretrain(config: Pretrain, job: _Job) -> Params:
         job.parent,
         windows,
         order,
-        _supervised(config),
+        _optimiser(config),
         decoder=job.decoder,
-        stage=job.stage,
-        hooks=job.hooks,
+        stage=job.around,
     )
 
 
@@ -236,10 +243,9 @@ def _sft(config: Sft, job: _Job) -> Params:
         job.parent,
         shown,
         job.order(config.batch),
-        _supervised(config),
+        _optimiser(config),
         decoder=job.decoder,
-        stage=job.stage,
-        hooks=job.hooks,
+        stage=job.around,
     )
 
 
@@ -258,13 +264,12 @@ def _reward(config: RewardStage, job: _Job) -> Params:
         job.parent,
         pairs,
         job.order(config.batch),
-        reward.RewardConfig(learning_rate=config.learning_rate, warmup=config.warmup),
+        reward.RewardConfig(optimiser=_optimiser(config)),
         decoder=job.decoder,
-        stage=job.stage,
-        hooks=job.hooks,
+        stage=job.around,
     )
     (job.folder / "scale.json").write_text(json.dumps({"mean": model.mean, "deviation": model.deviation}))
-    return model.params
+    return dict(model.scorer)
 
 
 def _save_pairs(folder: Path, pairs: Pairs) -> None:
@@ -290,9 +295,8 @@ def _load_pairs(folder: Path) -> Pairs:
 
 def _load_reward(result: Result, decoder: Decoder) -> reward.RewardModel:
     scale = json.loads((result.folder / "scale.json").read_text())
-    scorer = Decoder(decoder.config, scalar=True)
     return reward.RewardModel(
-        scorer, result.params(decoder), mean=scale["mean"], deviation=scale["deviation"]
+        decoder, result.params(decoder), mean=scale["mean"], deviation=scale["deviation"]
     )
 
 
@@ -304,25 +308,24 @@ def _ppo(config: Ppo, job: _Job) -> Params:
         job.order(config.batch),
         _load_reward(job.needed[config.reward], job.decoder),
         ppo.PPOConfig(
-            learning_rate=config.learning_rate,
-            warmup=config.warmup,
-            response=config.response,
-            stop=config.stop,
-            epochs=config.epochs,
-            minibatch=config.minibatch,
+            optimiser=dataclasses.replace(
+                _optimiser(config), warmup=config.warmup * config.epochs * (config.batch // config.minibatch)
+            ),
+            sampling=rollout.Sampling(
+                response=config.response, stop=config.stop, temperature=config.temperature
+            ),
+            passes=onpolicy.Passes(epochs=config.epochs, minibatch=config.minibatch),
             kl_coefficient=config.kl_coefficient,
             clip=config.clip,
             value_coefficient=config.value_coefficient,
             discount=config.discount,
             smoothing=config.smoothing,
-            temperature=config.temperature,
         ),
         decoder=job.decoder,
         key=jax.random.key(job.seed),
         eos=job.tokenizer.eos,
         pad=job.tokenizer.pad,
-        stage=job.stage,
-        hooks=job.hooks,
+        stage=job.around,
     )
 
 
@@ -332,15 +335,13 @@ def _preference(config: Preference, job: _Job) -> Params:
         _load_pairs(job.needed[config.pairs].folder),
         job.order(config.batch),
         preference.PreferenceConfig(
-            learning_rate=config.learning_rate,
-            warmup=config.warmup,
+            optimiser=_optimiser(config),
             beta=config.beta,
             method=config.method,
             average=config.average,
         ),
         decoder=job.decoder,
-        stage=job.stage,
-        hooks=job.hooks,
+        stage=job.around,
     )
 
 

@@ -1,26 +1,33 @@
 """What a stage tells while it runs: frozen events for a list of hooks.
 
-A hook is told, it does not answer. One that raises stops the run: a stage whose record has a hole is worth less
-than a stage that has to be run again.
+A hook is told, it does not answer. One that raises stops the run unless the stage was told otherwise: a stage whose
+record has a hole is worth less than a stage that has to be run again. What a hook remembers is saved and restored
+with the stage's own state, so that a run that was killed and resumed tells each step once.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 RowIds: TypeAlias = tuple[str, ...]
 """Ids of the examples that one row of a batch holds: one for a fine-tuning row, several in a packed window."""
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageStarted:
-    """A stage is about to take its first step."""
+    """A stage is about to take its first step, or the first one after it was killed."""
 
     stage: str
     steps: int
-    """Steps it will take."""
+    """Steps that it has in all."""
+    first: int = 0
+    """The step that comes next: 0 unless the stage is resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,31 +44,67 @@ class BatchConsumed:
 
 @dataclass(frozen=True, kw_only=True)
 class RolledOut:
-    """The policy has answered a batch of prompts. Arrays are ``[rows, response]`` unless said."""
+    """The policy has answered a batch of prompts. Arrays are NumPy, ``[rows, response]`` unless said."""
 
     stage: str
     step: int
     rows: tuple[RowIds, ...]
+    """The dataset rows that the prompts came from."""
+    prompts: np.ndarray
+    """int32 ``[rows, prompt]``, right-padded."""
+    prompt_lengths: np.ndarray
+    """int32 ``[rows]``."""
     tokens: np.ndarray
-    """int32, right-padded."""
+    """int32: the answers as they were sampled, right-padded. Text is made of them, never the other way."""
     lengths: np.ndarray
     """int32 ``[rows]``, the end-of-text token counted."""
+    mask: np.ndarray
+    """bool: inside `lengths`."""
     logprobs: np.ndarray
-    """Log-probabilities (nats) under the distribution that was sampled from."""
+    """Log-probabilities (nats) under the policy that answered, at the temperature it was sampled at."""
+    reference: np.ndarray
+    """The same under the frozen reference."""
     kl: np.ndarray
     """Per-token estimate of the divergence from the reference (nats)."""
     values: np.ndarray
+    """What the critic expected before each token; zeros where there is no critic."""
     scores: np.ndarray
     """float32 ``[rows]``: what the reward gave to each response."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Updated:
-    """The parameters have moved once."""
+    """The parameters have moved: once in a stage on fixed rows, through all its epochs in one on rollouts."""
 
     stage: str
     step: int
     metrics: Mapping[str, float]
+    """By the names in `docs/pipeline.md`."""
+    model: Callable[[], dict[str, Any]]
+    """The language model as it is now, adapters merged. To be called before the hook returns: the next update
+    reuses its buffers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """What a hook's own `traced` made of a gradient, inside the compiled update; told to that hook alone."""
+
+    stage: str
+    step: int
+    update: int
+    """Which update of this step: 0 in a stage on fixed rows."""
+    value: Any
+    """The tree that it returned, as NumPy arrays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointed:
+    """The whole state is on disk. Told before anything of the next step."""
+
+    stage: str
+    step: int
+    """Steps that are in it."""
+    path: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +115,19 @@ class StageEnded:
     steps: int
 
 
-Event: TypeAlias = StageStarted | BatchConsumed | RolledOut | Updated | StageEnded
+Event: TypeAlias = StageStarted | BatchConsumed | RolledOut | Updated | Traced | Checkpointed | StageEnded
 
 
 class Hook:
     """Base of hooks: override what you want to hear of."""
 
+    traced: Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], Any] | None = None
+    """Optional, a pure function ``(parts, gradient, batch) -> tree of arrays`` that is compiled into the update:
+    `parts` are the model's parameters by part, `gradient` that of the mean loss with respect to what is trained
+    (adapters, where there are), before clipping. What it returns is told as `Traced`."""
+
     def on_stage_started(self, event: StageStarted) -> None:
-        """Hear that a stage starts."""
+        """Hear that a stage starts or goes on."""
 
     def on_batch(self, event: BatchConsumed) -> None:
         """Hear which examples were shown."""
@@ -90,20 +138,61 @@ class Hook:
     def on_update(self, event: Updated) -> None:
         """Hear the metrics of an update."""
 
+    def on_traced(self, event: Traced) -> None:
+        """Hear what `traced` returned."""
+
+    def on_checkpoint(self, event: Checkpointed) -> None:
+        """Hear that the state is on disk."""
+
     def on_stage_ended(self, event: StageEnded) -> None:
         """Hear that a stage is over."""
 
+    def state(self) -> Any:
+        """What is to be in a checkpoint besides the stage's own state: anything JSON can hold. None: nothing."""
+        return None
 
-_HEARD_BY = {
+    def restore(self, state: Any) -> None:
+        """Go back to what `state` returned when the checkpoint was written."""
+
+
+_HEARD_BY: dict[type, str] = {
     StageStarted: "on_stage_started",
     BatchConsumed: "on_batch",
     RolledOut: "on_rollout",
     Updated: "on_update",
+    Traced: "on_traced",
+    Checkpointed: "on_checkpoint",
     StageEnded: "on_stage_ended",
 }
+_ALWAYS = {"on_stage_started", "on_stage_ended"}
 
 
-def announce(hooks: Sequence[Hook], event: Event) -> None:
-    """Tell every hook, in order."""
+def check(hooks: Sequence[Hook]) -> None:
+    """Refuse hooks that would hear nothing: a record that stays empty is found out too late.
+
+    Raises TypeError for what is no `Hook`, and ValueError for one that overrides nothing or has a method whose name
+    begins with `on_` and is no event's.
+    """
     for hook in hooks:
-        getattr(hook, _HEARD_BY[type(event)])(event)
+        name = type(hook).__name__
+        if not isinstance(hook, Hook):
+            raise TypeError(f"expected hooks to be of rlhf.events.Hook, got {name}")
+        known = set(_HEARD_BY.values())
+        unknown = sorted(m for m in dir(hook) if m.startswith("on_") and m not in known)
+        if unknown:
+            raise ValueError(
+                f"expected the methods of hook {name} to be among {', '.join(sorted(known))}, got {unknown[0]}"
+            )
+        if hook.traced is None and all(getattr(type(hook), m) is getattr(Hook, m) for m in known):
+            raise ValueError(f"expected hook {name} to override one of {', '.join(sorted(known))}, got none")
+
+
+def announce(hooks: Sequence[Hook], event: Event, *, on_error: Literal["raise", "log"] = "raise") -> None:
+    """Tell every hook, in order. With `on_error` log, one that raises is written to the log and the rest still hear."""
+    for hook in hooks:
+        try:
+            getattr(hook, _HEARD_BY[type(event)])(event)
+        except Exception:
+            if on_error == "raise":
+                raise
+            _log.exception("hook %s failed on %s", type(hook).__name__, type(event).__name__)

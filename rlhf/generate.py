@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rlhf import likelihood
 from rlhf.model import Cache, Decoder, Params, logits_of
 
 
@@ -77,7 +78,10 @@ def generate(
     positions = jnp.broadcast_to(jnp.arange(time), (batch, time))
     causal = slot_index[None, None, :] <= jnp.arange(time)[None, :, None]
     shape = (batch, decoder.config.kv_heads, slots, decoder.config.head_size)
-    empty = tuple((jnp.zeros(shape), jnp.zeros(shape)) for _ in range(decoder.config.layers))
+    empty = tuple(
+        (jnp.zeros(shape, decoder.dtype), jnp.zeros(shape, decoder.dtype))
+        for _ in range(decoder.config.layers)
+    )
     hidden, cache = decoder.apply(
         {"params": params}, prompts, positions, jnp.broadcast_to(causal, (batch, time, slots)), empty, 0
     )  # pyright: ignore[reportAssignmentType]
@@ -140,7 +144,5 @@ def generate(
 def score(params: Params, tokens: Array, *, decoder: Decoder) -> Scores:
     """One teacher-forced pass over right-padded `tokens` (int32 ``[batch, time]``)."""
     hidden = decoder.apply({"params": params}, tokens[:, :-1])[0]  # pyright: ignore[reportIndexIssue]
-    logits = logits_of(decoder, params, hidden)
-    target = tokens[:, 1:]
-    picked = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)[..., 0]
-    return Scores(picked, jnp.argmax(logits, axis=-1) == target)
+    found = likelihood.of_targets(decoder, params, hidden, tokens[:, 1:])  # pyright: ignore
+    return Scores(found.logprobs, found.hit)

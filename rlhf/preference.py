@@ -1,6 +1,6 @@
 """Direct preference learning: IPO (arXiv 2310.12036) and DPO (arXiv 2305.18290) on preferred and rejected pairs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rlhf import likelihood
 from rlhf.batches import Pairs, chunks
-from rlhf.events import Hook, RowIds
-from rlhf.fit import Adam, Batch, fit
+from rlhf.events import RowIds
+from rlhf.fit import Batch, fit
 from rlhf.generate import score
-from rlhf.model import Decoder, Params, hidden_states, logits_of
+from rlhf.model import Decoder, Params, hidden_states
+from rlhf.optimiser import Optimiser
 from rlhf.reward import pair_batch
+from rlhf.stage import Stage
 
 _ROWS_AT_ONCE = 64  # in the pass over the whole data set
 
@@ -23,10 +26,9 @@ def sequence_logprobs(
     decoder: Decoder, params: Params, tokens: Array, weights: Array, average: bool
 ) -> Array:
     """Log-probability of each row's weighted tokens, summed (or averaged) over them: float32 ``[batch]``."""
-    logits = logits_of(decoder, params, hidden_states(decoder, params, tokens[:, :-1]))
-    picked = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, 1:, None], axis=-1)[..., 0]
+    hidden = hidden_states(decoder, params, tokens[:, :-1])
     weight = weights[:, 1:]
-    total = jnp.sum(picked * weight, axis=1)
+    total = jnp.sum(likelihood.of_targets(decoder, params, hidden, tokens[:, 1:]).logprobs * weight, axis=1)
     return total / jnp.maximum(jnp.sum(weight, axis=1), 1.0) if average else total
 
 
@@ -47,11 +49,13 @@ class PreferenceLoss:
     beta: float
     average: bool
 
-    def __call__(self, params: Params, batch: Mapping[str, Array]) -> tuple[Array, Array, dict[str, Any]]:
+    def __call__(
+        self, parts: Mapping[str, Params], batch: Mapping[str, Array]
+    ) -> tuple[Array, Array, dict[str, Any]]:
         """`batch` is that of the reward model plus `preferred_reference` and `rejected_reference` ``[batch]``."""
         tokens = jnp.concatenate([batch["preferred"], batch["rejected"]])
         weights = jnp.concatenate([batch["preferred_weights"], batch["rejected_weights"]])
-        logprobs = sequence_logprobs(self.decoder, params, tokens, weights, self.average)
+        logprobs = sequence_logprobs(self.decoder, parts["model"], tokens, weights, self.average)
         half = batch["preferred"].shape[0]
         preferred = logprobs[:half] - batch["preferred_reference"]
         rejected = logprobs[half:] - batch["rejected_reference"]
@@ -75,9 +79,7 @@ class PreferenceLoss:
 class PreferenceConfig:
     """How to learn from pairs without a reward model."""
 
-    learning_rate: float
-    warmup: int
-    """Steps over which the learning rate rises."""
+    optimiser: Optimiser
     beta: float
     method: Literal["ipo", "dpo"] = "ipo"
     average: bool = False
@@ -102,8 +104,8 @@ def train(
     config: PreferenceConfig,
     *,
     decoder: Decoder,
-    stage: str,
-    hooks: Sequence[Hook] = (),
+    stage: Stage,
+    key: Array | None = None,
 ) -> Params:
     """Learn from `pairs` along `order` (int ``[steps, batch]``); the parent `params` are the reference.
 
@@ -115,18 +117,18 @@ def train(
         tokens = np.maximum(side.weights[:, 1:].sum(axis=1), 1.0)
         references[f"{name}_reference"] = total / tokens if config.average else total
 
-    def shown() -> Iterator[tuple[Batch, tuple[RowIds, ...]]]:
-        for index in order:
-            batch, ids = pair_batch(pairs, index)
-            yield batch | {name: value[index] for name, value in references.items()}, ids
+    def shown(step: int) -> tuple[Batch, tuple[RowIds, ...]]:
+        batch, ids = pair_batch(pairs, order[step])
+        return batch | {name: value[order[step]] for name, value in references.items()}, ids
 
-    return fit(
-        params,
-        shown(),
+    parts = fit(
+        {"model": params},
+        shown,
         loss=PreferenceLoss(decoder, config.method, config.beta, config.average),
-        adam=Adam(learning_rate=config.learning_rate, steps=len(order), warmup=config.warmup),
-        stage=stage,
+        optimiser=config.optimiser,
         role="preferred",
         steps=len(order),
-        hooks=hooks,
+        stage=stage,
+        key=key,
     )
+    return parts["model"]

@@ -16,10 +16,11 @@ import numpy as np
 from jax import Array
 
 from rlhf.batches import Pairs, Prompts, chunks, rows, take
-from rlhf.events import Hook
-from rlhf.fit import Adam, fit
+from rlhf.fit import fit
 from rlhf.generate import generate, row_keys
-from rlhf.model import Decoder, Params, hidden_states, values_of, with_scalar
+from rlhf.model import Decoder, Head, Params, hidden_states, scalar, zero_head
+from rlhf.optimiser import Optimiser
+from rlhf.stage import Stage
 
 _ROWS_AT_ONCE = 64  # in passes over a whole data set
 
@@ -30,17 +31,17 @@ def last_index(weights: Array) -> Array:
     return jnp.max(jnp.where(weights > 0, jnp.arange(time), 0), axis=1)
 
 
-def score_rows(decoder: Decoder, params: Params, tokens: Array, last: Array) -> Array:
+def score_rows(decoder: Decoder, params: Params, head: Head, tokens: Array, last: Array) -> Array:
     """The raw scalar at index `last` of each row, float32 ``[batch]``."""
     hidden = hidden_states(decoder, params, tokens)
     at_last = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-    return values_of(decoder, params, at_last)
+    return scalar(head, at_last)
 
 
 @partial(jax.jit, static_argnames=("decoder",))
-def score_batch(params: Params, tokens: Array, weights: Array, *, decoder: Decoder) -> Array:
+def score_batch(scorer: Mapping[str, Params], tokens: Array, weights: Array, *, decoder: Decoder) -> Array:
     """Raw scores of right-padded rows, float32 ``[batch]``."""
-    return score_rows(decoder, params, tokens, last_index(weights))
+    return score_rows(decoder, scorer["model"], scorer["head"], tokens, last_index(weights))
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ class BradleyTerry:
 
     decoder: Decoder
 
-    def __call__(self, params: Params, batch: Mapping[str, Array]) -> tuple[Array, Array, dict[str, Any]]:
+    def __call__(
+        self, parts: Mapping[str, Params], batch: Mapping[str, Array]
+    ) -> tuple[Array, Array, dict[str, Any]]:
         """`batch` has `preferred`, `rejected` (int32 ``[batch, time]``), their `_weights`, and `real` ``[batch]``."""
         tokens = jnp.concatenate([batch["preferred"], batch["rejected"]])
         weights = jnp.concatenate([batch["preferred_weights"], batch["rejected_weights"]])
-        scores = score_rows(self.decoder, params, tokens, last_index(weights))
+        scores = score_rows(self.decoder, parts["model"], parts["head"], tokens, last_index(weights))
         half = batch["preferred"].shape[0]
         margin = scores[:half] - scores[half:]
         real = batch["real"]
@@ -69,9 +72,7 @@ class BradleyTerry:
 class RewardConfig:
     """How to learn to score."""
 
-    learning_rate: float
-    warmup: int
-    """Steps over which the learning rate rises."""
+    optimiser: Optimiser
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,14 @@ class RewardModel:
     """
 
     decoder: Decoder
-    params: Params
+    scorer: Mapping[str, Params]
+    """`model`: the trunk, and `head`."""
     mean: float
     deviation: float
 
     def __call__(self, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Scores float32 ``[batch]`` of right-padded rows whose responses have weight."""
-        raw = score_batch(self.params, tokens, weights, decoder=self.decoder)  # pyright: ignore
+        raw = score_batch(self.scorer, tokens, weights, decoder=self.decoder)  # pyright: ignore
         return (np.asarray(raw) - self.mean) / self.deviation
 
 
@@ -154,27 +156,25 @@ def train(
     config: RewardConfig,
     *,
     decoder: Decoder,
-    stage: str,
-    hooks: Sequence[Hook] = (),
+    stage: Stage,
+    key: Array | None = None,
 ) -> RewardModel:
     """Fit a scorer that starts from `params` (a language model of `decoder`'s shape)."""
-    scorer = Decoder(decoder.config, scalar=True)
-    adam = Adam(learning_rate=config.learning_rate, steps=len(order), warmup=config.warmup)
     fitted = fit(
-        with_scalar(params, decoder.config.width),
-        (pair_batch(pairs, index) for index in order),
-        loss=BradleyTerry(scorer),
-        adam=adam,
-        stage=stage,
+        {"model": params, "head": zero_head(decoder.config.width)},
+        lambda step: pair_batch(pairs, order[step]),
+        loss=BradleyTerry(decoder),
+        optimiser=config.optimiser,
         role="preferred",
         steps=len(order),
-        hooks=hooks,
+        stage=stage,
+        key=key,
     )
     tokens, weights = pairs.rejected.tokens, pairs.rejected.weights
     raw = np.concatenate(
         [
-            score_batch(fitted, jnp.asarray(tokens[index]), jnp.asarray(weights[index]), decoder=scorer)
+            score_batch(fitted, jnp.asarray(tokens[index]), jnp.asarray(weights[index]), decoder=decoder)
             for index in chunks(len(tokens), _ROWS_AT_ONCE)
         ]
     )[: len(tokens)]
-    return RewardModel(scorer, fitted, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)
+    return RewardModel(decoder, fitted, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)

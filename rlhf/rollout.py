@@ -1,6 +1,7 @@
-"""A rollout: the policy answers prompts, the reference and the reward look at the answers."""
+"""A rollout: the policy answers prompts, the reference and the critic look at the answers, the reward scores them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -9,17 +10,37 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rlhf import likelihood
 from rlhf.batches import Prompts
 from rlhf.generate import generate, row_keys
-from rlhf.model import Decoder, Params, hidden_states, logits_of, values_of
-from rlhf.shaping import advantages_and_returns, kl_estimate, response_mask, shaped_rewards, whiten
+from rlhf.model import Decoder, Params, hidden_states, scalar
+from rlhf.optimiser import Parts
+from rlhf.stage import Stage
 
 Reward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(tokens int32 ``[batch, time]``, weights ``[batch, time]`` that mark the response) -> scores ``[batch]``."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a policy answers."""
+
+    response: int
+    """Tokens of an answer at most."""
+    stop: bool = True
+    """Whether the end-of-text token ends an answer. Without it every answer has `response` tokens, so that a reward
+    that was fitted on texts of one length is not asked about others (arXiv 1909.08593 does the same)."""
+    temperature: float = 1.0
+    """Divides the logits in the rollout, in the reference and in the update alike."""
+
+    def __post_init__(self) -> None:
+        for name in ("response", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"expected `{name}` to be positive, got {getattr(self, name)}")
+
+
 class Rollout(NamedTuple):
-    """What one PPO iteration learns from. ``[batch, response]`` unless said."""
+    """What a policy said and what was made of it. ``[batch, response]`` unless said."""
 
     tokens: Array
     """int32 ``[batch, prompt + response]``: prompt and response without a gap, right-padded."""
@@ -34,13 +55,9 @@ class Rollout(NamedTuple):
     reference: Array
     """Log-probabilities under the frozen reference."""
     values: Array
-    """V_t before token t is emitted."""
-    kl: Array
+    """What the critic expects before token t is emitted; zeros where there is no critic."""
     scores: Array
     """float32 ``[batch]``."""
-    advantages: Array
-    """Whitened over the whole rollout batch."""
-    returns: Array
 
 
 @partial(jax.jit, static_argnames=("pad",))
@@ -55,22 +72,21 @@ def join(prompts: Array, lengths: Array, response: Array, pad: int) -> Array:
     return jnp.where(source < total, joined, pad)
 
 
-def response_logprobs(
-    decoder: Decoder, params: Params, tokens: Array, starts: Array, response: int, temperature: float
-) -> tuple[Array, Array, Array]:
-    """Log-probabilities of the response's tokens, their predictive entropy, and the hidden states before them.
-
-    Shapes ``[batch, response]`` twice and ``[batch, response, width]``. Logits are made at response positions
-    only, and divided by the temperature that sampled them.
-    """
+def response_hidden(
+    decoder: Decoder, params: Params, tokens: Array, starts: Array, response: int
+) -> tuple[Array, Array]:
+    """Hidden states before each token of the response ``[batch, response, width]``, and those tokens."""
     hidden = hidden_states(decoder, params, tokens)
     index = jnp.minimum(starts[:, None] + jnp.arange(response)[None, :], tokens.shape[1] - 1)
     before = jnp.take_along_axis(hidden, (index - 1)[..., None], axis=1)
-    logits = jax.nn.log_softmax(logits_of(decoder, params, before) / temperature)
-    target = jnp.take_along_axis(tokens, index, axis=1)
-    picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-    entropy = -jnp.sum(jnp.exp(logits) * logits, axis=-1)
-    return picked, entropy, before
+    return before, jnp.take_along_axis(tokens, index, axis=1)
+
+
+def critic_values(decoder: Decoder, parts: Parts, tokens: Array, starts: Array, hidden: Array) -> Array:
+    """Values ``[batch, response]`` before each token: of the `critic`'s own trunk if there is one, else of `hidden`."""
+    if "critic" in parts:
+        hidden, _ = response_hidden(decoder, parts["critic"], tokens, starts, hidden.shape[1])
+    return scalar(parts["head"], hidden)
 
 
 def _checked(scores: np.ndarray, batch: int) -> np.ndarray:
@@ -88,7 +104,7 @@ def _checked(scores: np.ndarray, batch: int) -> np.ndarray:
 
 @partial(jax.jit, static_argnames=("decoder", "response", "temperature"))
 def _look(
-    policy: Params,
+    parts: Parts,
     reference: Params,
     tokens: Array,
     starts: Array,
@@ -97,83 +113,61 @@ def _look(
     response: int,
     temperature: float,
 ) -> tuple[Array, Array, Array]:
-    logprobs, _, hidden = response_logprobs(decoder, policy, tokens, starts, response, temperature)
-    frozen, _, _ = response_logprobs(decoder, reference, tokens, starts, response, temperature)
-    return logprobs, frozen, values_of(decoder, policy, hidden)
-
-
-@partial(jax.jit, static_argnames=("coefficient", "discount", "smoothing"))
-def _shape(
-    logprobs: Array,
-    reference: Array,
-    values: Array,
-    scores: Array,
-    lengths: Array,
-    *,
-    coefficient: float,
-    discount: float,
-    smoothing: float,
-) -> tuple[Array, Array, Array]:
-    mask = response_mask(lengths, logprobs.shape[1])
-    kl = kl_estimate(logprobs, reference) * mask
-    rewards = shaped_rewards(scores, kl, mask, coefficient)
-    advantages, returns = advantages_and_returns(
-        rewards, values, mask, discount=discount, smoothing=smoothing
-    )
-    return kl, whiten(advantages, mask), returns
+    hidden, said = response_hidden(decoder, parts["policy"], tokens, starts, response)
+    logprobs = likelihood.of_targets(decoder, parts["policy"], hidden, said, temperature).logprobs
+    before, _ = response_hidden(decoder, reference, tokens, starts, response)
+    frozen = likelihood.of_targets(decoder, reference, before, said, temperature).logprobs
+    if "head" not in parts:
+        return logprobs, frozen, jnp.zeros_like(logprobs)
+    return logprobs, frozen, critic_values(decoder, parts, tokens, starts, hidden)
 
 
 def roll_out(
-    policy: Params,
+    parts: Parts,
     reference: Params,
     prompts: Prompts,
     reward: Reward,
     key: Array,
+    sampling: Sampling,
     *,
     decoder: Decoder,
-    response: int,
-    temperature: float,
-    coefficient: float,
-    discount: float,
-    smoothing: float,
-    eos: int | None,
+    eos: int,
     pad: int,
+    stage: Stage,
 ) -> Rollout:
-    """Answer `prompts` by up to `response` tokens each and shape what the reward says of the answers.
+    """Answer `prompts`, and look at the answers with the policy's own graph, the reference, the critic and the reward.
 
-    An answer ends with `eos`, or, where that is None, after `response` tokens.
-    `policy` and `reference` are parameters of `decoder`, which has a scalar head; the reference's is not used.
+    `parts` holds `policy`, and, where there is a critic, `head` and perhaps `critic`.
     """
+    feed = stage.layout.feed
+    asked = feed({"tokens": prompts.tokens, "lengths": prompts.lengths})
     answer = generate(
-        policy,
-        prompts.tokens,  # pyright: ignore[reportArgumentType]
-        prompts.lengths,  # pyright: ignore[reportArgumentType]
+        parts["policy"],
+        asked["tokens"],
+        asked["lengths"],
         row_keys(key, jnp.arange(len(prompts.tokens))),
         decoder=decoder,
-        budget=response,
-        temperature=temperature,
-        eos=eos,
+        budget=sampling.response,
+        temperature=sampling.temperature,
+        eos=eos if sampling.stop else None,
         pad=pad,
     )
-    starts = jnp.asarray(prompts.lengths)
-    tokens = join(jnp.asarray(prompts.tokens), starts, answer.tokens, pad)
+    starts = jnp.asarray(asked["lengths"])
+    tokens = join(jnp.asarray(asked["tokens"]), starts, answer.tokens, pad)
     logprobs, frozen, values = _look(
-        policy, reference, tokens, starts, decoder=decoder, response=response, temperature=temperature
+        parts,
+        reference,
+        tokens,
+        starts,
+        decoder=decoder,
+        response=sampling.response,
+        temperature=sampling.temperature,
     )
-    index = np.arange(tokens.shape[1])[None, :]
-    first, count = prompts.lengths[:, None], np.asarray(answer.lengths)[:, None]
+    seen, lengths = stage.layout.fetch((tokens, answer.lengths))
+    index = np.arange(seen.shape[1])[None, :]
+    first, count = prompts.lengths[:, None], lengths[:, None]
     weights = ((index >= first) & (index < first + count)).astype(np.float32)
-    scores = jnp.asarray(_checked(reward(np.asarray(tokens), weights), len(tokens)))
-    kl, advantages, returns = _shape(
-        logprobs,
-        frozen,
-        values,
-        scores,
-        answer.lengths,
-        coefficient=coefficient,
-        discount=discount,
-        smoothing=smoothing,
-    )
+    scores = feed({"scores": _checked(reward(seen, weights), len(seen))})["scores"]
     return Rollout(
         tokens=tokens,
         starts=starts,
@@ -182,8 +176,5 @@ def roll_out(
         sampled_logprobs=answer.logprobs,
         reference=frozen,
         values=values,
-        kl=kl,
-        scores=scores,
-        advantages=advantages,
-        returns=returns,
+        scores=jnp.asarray(scores),
     )

@@ -1,18 +1,19 @@
 """Supervised fine-tuning, and pretraining: the same loss over other rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rlhf.batches import Rows, batches
-from rlhf.events import Hook
-from rlhf.fit import Adam, fit
-from rlhf.model import Decoder, Params, hidden_states, logits_of
+from rlhf import likelihood
+from rlhf.batches import Rows, take
+from rlhf.fit import fit
+from rlhf.model import Decoder, Params, hidden_states
+from rlhf.optimiser import Optimiser
+from rlhf.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -21,54 +22,43 @@ class CrossEntropy:
 
     decoder: Decoder
 
-    def __call__(self, params: Params, batch: Mapping[str, Array]) -> tuple[Array, Array, dict[str, Any]]:
-        """`batch` has `tokens` int32 and `weights` float32, both ``[batch, time]``."""
+    def __call__(
+        self, parts: Mapping[str, Params], batch: Mapping[str, Array]
+    ) -> tuple[Array, Array, dict[str, Any]]:
+        """`batch` has `tokens` int32 and `weights` float32, both ``[batch, time]``; perhaps `segments` int32."""
         tokens, weight = batch["tokens"], batch["weights"][:, 1:]
-        logits = logits_of(self.decoder, params, hidden_states(self.decoder, params, tokens[:, :-1]))
-        picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-        nll = jax.nn.logsumexp(logits, axis=-1) - picked
-        hit = (jnp.argmax(logits, axis=-1) == tokens[:, 1:]) * weight
+        segments = batch.get("segments")
+        if segments is not None:
+            segments = segments[:, :-1]
+        hidden = hidden_states(self.decoder, parts["model"], tokens[:, :-1], segments)
+        found = likelihood.of_targets(self.decoder, parts["model"], hidden, tokens[:, 1:])
         count = jnp.sum(weight)
-        return jnp.sum(nll * weight), count, {"accuracy": (jnp.sum(hit), count)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SupervisedConfig:
-    """How to learn from rows."""
-
-    learning_rate: float
-    warmup: int
-    """Steps over which the learning rate rises."""
-    weight_decay: float
-    final: float
-    """Share of the learning rate that is left at the end."""
+        metrics = {"accuracy": (jnp.sum(found.hit * weight), count)}
+        return -jnp.sum(found.logprobs * weight), count, metrics
 
 
 def train(
     params: Params,
     rows: Rows,
     order: np.ndarray,
-    config: SupervisedConfig,
+    optimiser: Optimiser,
     *,
     decoder: Decoder,
-    stage: str,
-    hooks: Sequence[Hook] = (),
+    stage: Stage,
+    key: Array | None = None,
 ) -> Params:
-    """Show `rows` along `order` (int ``[steps, batch]``, see `batches.schedule`), one update per batch."""
-    adam = Adam(
-        learning_rate=config.learning_rate,
-        steps=len(order),
-        warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        final=config.final,
-    )
-    return fit(
-        params,
-        batches(rows, order),
+    """Show `rows` along `order` (int ``[steps, batch]``, see `batches.schedule`), one update per batch.
+
+    `key` seeds the adapters, where the stage has any.
+    """
+    parts = fit(
+        {"model": params},
+        lambda step: take(rows, order[step]),
         loss=CrossEntropy(decoder),
-        adam=adam,
-        stage=stage,
+        optimiser=optimiser,
         role="target",
         steps=len(order),
-        hooks=hooks,
+        stage=stage,
+        key=key,
     )
+    return parts["model"]

@@ -22,7 +22,7 @@ def kl_estimate(logprobs: Array, reference: Array) -> Array:
     return logprobs - reference
 
 
-def shaped_rewards(scores: Array, kl: Array, mask: Array, coefficient: float) -> Array:
+def shaped_rewards(scores: Array, kl: Array, mask: Array, coefficient: Array | float) -> Array:
     """-coefficient * KL at each token, plus the score ``[batch]`` at the last token of the response.
 
     The score goes to the response's own last token, not to the pad behind it: there it would be one phantom

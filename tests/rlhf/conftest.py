@@ -12,12 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from rlhf import ppo, preference, reward, sft
+from rlhf import onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pad, rows
 from rlhf.events import BatchConsumed, Event, Hook, RolledOut, StageEnded, StageStarted, Updated
-from rlhf.fit import update
 from rlhf.model import Decoder, Params, initialise
+from rlhf.optimiser import Optimiser, update
 from rlhf.presets import preset
+from rlhf.stage import Stage
 
 VOCABULARY = 300
 PAD, BOS, EOS = 0, 1, 2
@@ -90,12 +91,6 @@ def decoder() -> Decoder:
 
 
 @pytest.fixture(scope="session")
-def actor(decoder: Decoder) -> Decoder:
-    """The decoder with a scalar head."""
-    return Decoder(decoder.config, scalar=True)
-
-
-@pytest.fixture(scope="session")
 def fresh(decoder: Decoder) -> Params:
     return jax.jit(initialise, static_argnums=0)(decoder, jax.random.key(0))
 
@@ -115,24 +110,23 @@ def sharp(fresh: Params) -> Params:
 
 
 @pytest.fixture(scope="session")
-def sharp_actor(sharp: Params) -> Params:
-    """`sharp` with a scalar head."""
-    head = np.random.default_rng(2).normal(0, 0.2, sharp["embed"].shape[1]).astype(np.float32)
-    return {**sharp, "head": head}
+def sharp_actor(sharp: Params) -> dict[str, Params]:
+    """`sharp` as a policy with a scalar head."""
+    rng = np.random.default_rng(2)
+    kernel = rng.normal(0, 0.2, sharp["embed"].shape[1]).astype(np.float32)
+    return {"policy": sharp, "head": {"kernel": kernel, "bias": np.float32(0.1)}}
 
 
 @pytest.fixture(scope="session")
 def model_logits(decoder: Decoder) -> Callable[[Params, np.ndarray], np.ndarray]:
-    """The model's own full forward pass, ``[batch, time, vocabulary]``; the scalar head is left out."""
+    """The model's own full forward pass, ``[batch, time, vocabulary]``."""
 
     @jax.jit
     def run(params: Params, tokens: jax.Array) -> Any:
         hidden = decoder.apply({"params": params}, tokens)[0]
         return decoder.apply({"params": params}, hidden, method="logits")
 
-    return lambda params, tokens: np.asarray(
-        run({name: leaf for name, leaf in params.items() if name != "head"}, tokens)
-    )
+    return lambda params, tokens: np.asarray(run(params, tokens))
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +156,7 @@ def lesson_rows(lesson: tuple[list[list[int]], list[list[int]]]) -> Rows:
     return rows(*lesson, [(f"lesson-{i}",) for i in range(BATCH)], time=TIME, fill=PAD)
 
 
-SUPERVISED = sft.SupervisedConfig(learning_rate=2e-2, warmup=5, weight_decay=0.0, final=0.1)
+SUPERVISED = Optimiser(learning_rate=2e-2, warmup=5, final=0.1)
 SUPERVISED_STEPS = 120
 
 
@@ -178,7 +172,12 @@ def train_sft(decoder: Decoder) -> Callable[..., Run]:
         return watch(
             params,
             lambda hook: sft.train(
-                params, shown, along, SUPERVISED, decoder=decoder, stage="sft", hooks=[*hooks, hook]
+                params,
+                shown,
+                along,
+                SUPERVISED,
+                decoder=decoder,
+                stage=Stage(name="sft", hooks=[*hooks, hook]),
             ),
         )
 
@@ -216,12 +215,12 @@ def preference_pairs(lesson: tuple[list[list[int]], list[list[int]]]) -> Pairs:
 @pytest.fixture(scope="session")
 def train_reward(decoder: Decoder) -> Callable[[Params, Pairs], Run]:
     def train(params: Params, pairs: Pairs) -> Run:
-        config = reward.RewardConfig(learning_rate=5e-3, warmup=2)
+        config = reward.RewardConfig(optimiser=Optimiser(learning_rate=5e-3, warmup=2))
         order = epochs(BATCH, BATCH, 40, 0)
         return watch(
             params,
             lambda hook: reward.train(
-                params, pairs, order, config, decoder=decoder, stage="reward", hooks=[hook]
+                params, pairs, order, config, decoder=decoder, stage=Stage(name="reward", hooks=[hook])
             ),
         )
 
@@ -240,12 +239,12 @@ IPO_BETA = 0.25
 @pytest.fixture(scope="session")
 def train_ipo(decoder: Decoder) -> Callable[[Params, Pairs], Run]:
     def train(params: Params, pairs: Pairs) -> Run:
-        config = preference.PreferenceConfig(learning_rate=2e-3, warmup=2, beta=IPO_BETA)
+        config = preference.PreferenceConfig(optimiser=Optimiser(learning_rate=2e-3, warmup=2), beta=IPO_BETA)
         order = epochs(BATCH, BATCH, 80, 0)
         return watch(
             params,
             lambda hook: preference.train(
-                params, pairs, order, config, decoder=decoder, stage="ipo", hooks=[hook]
+                params, pairs, order, config, decoder=decoder, stage=Stage(name="ipo", hooks=[hook])
             ),
         )
 
@@ -275,14 +274,10 @@ def train_ppo(decoder: Decoder, prompts: Prompts) -> Callable[..., Run]:
         along = epochs(len(prompts.tokens), PPO_BATCH, PPO_STEPS, 0) if order is None else order
         assert along.shape == (PPO_STEPS, PPO_BATCH)
         config = ppo.PPOConfig(
-            learning_rate=2e-3,
-            warmup=1,
-            response=RESPONSE,
-            stop=True,
-            epochs=2,
-            minibatch=8,
+            optimiser=Optimiser(learning_rate=2e-3, warmup=4),
+            sampling=rollout.Sampling(response=RESPONSE, temperature=TEMPERATURE),
+            passes=onpolicy.Passes(epochs=2, minibatch=8),
             kl_coefficient=kl_coefficient,
-            temperature=TEMPERATURE,
         )
         return watch(
             params,
@@ -296,8 +291,7 @@ def train_ppo(decoder: Decoder, prompts: Prompts) -> Callable[..., Run]:
                 key=jax.random.key(7),
                 eos=EOS,
                 pad=PAD,
-                stage="ppo",
-                hooks=[*hooks, hook],
+                stage=Stage(name="ppo", hooks=[*hooks, hook]),
             ),
         )
 

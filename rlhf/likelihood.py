@@ -1,0 +1,52 @@
+"""How likely a model finds given tokens: the one place where logits become log-probabilities."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rlhf.model import Decoder, Params, logits_of
+
+_LOGITS_AT_ONCE = 2**27  # float32: half a gigabyte
+
+
+class Likelihood(NamedTuple):
+    """Of target tokens ``[...]``, each given what is before it."""
+
+    logprobs: Array
+    """float32 ``[...]``, nats."""
+    entropy: Array
+    """float32 ``[...]``, nats: of the whole next-token distribution."""
+    hit: Array
+    """bool ``[...]``: the target is the most likely token (the lowest id wins a tie)."""
+
+
+def of_targets(
+    decoder: Decoder, params: Params, hidden: Array, targets: Array, temperature: float = 1.0
+) -> Likelihood:
+    """Likelihood of `targets` (int32 ``[...]``) given the hidden states ``[..., width]`` before them.
+
+    In float32, of the softmax of logits / `temperature`. Where all logits would not fit at once they are made in
+    parts, and made again for the gradient. What a caller does not use of the answer, the compiler leaves out.
+    """
+    flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+
+    def part(hidden: Array, targets: Array) -> Likelihood:
+        logits = logits_of(decoder, params, hidden) / temperature
+        norm = jax.nn.logsumexp(logits, axis=-1)
+        picked = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+        entropy = norm - jnp.sum(jnp.exp(logits - norm[:, None]) * logits, axis=-1)
+        return Likelihood(picked - norm, entropy, jnp.argmax(logits, axis=-1) == targets)
+
+    rows = max(1, _LOGITS_AT_ONCE // decoder.config.vocabulary)
+    if len(wanted) <= rows:
+        found = part(flat, wanted)
+    else:
+        parts = -(-len(wanted) // rows)
+        short = parts * rows - len(wanted)
+        padded = jnp.pad(flat, ((0, short), (0, 0))).reshape(parts, rows, -1)
+        aims = jnp.pad(wanted, (0, short)).reshape(parts, rows)
+        stacked = jax.lax.map(jax.checkpoint(lambda pair: part(*pair)), (padded, aims))
+        found = jax.tree.map(lambda x: x.reshape(-1)[: len(wanted)], stacked)
+    return Likelihood(*(x.reshape(targets.shape) for x in found))
