@@ -1,33 +1,42 @@
 """The auditor's ears: a hook that records every exposure from the batches a stage has consumed."""
 
-import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from rlhf.events import BatchConsumed, Hook, Updated
+from rlhf.events import BatchConsumed, Hook, StageStarted
+from rlhf.journal import Journal
 
 
 class Auditor(Hook):
-    """Counts what was shown and writes each update's metrics to a file, one JSON object a line."""
+    """Writes down which examples each batch held, and in which role.
 
-    def __init__(self, metrics: Path) -> None:
-        self.exposures: Counter[tuple[int, str, str]] = Counter()
-        """(step, role, example id) -> times."""
-        self.last: dict[str, float] = {}
-        """Metrics of the last update."""
-        self._file = metrics.open("w", encoding="utf-8")
+    To a file and not to memory: a long stage shows more rows than one wants in every checkpoint, and the file's
+    length is all the state there is to save.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path)
+
+    def on_stage_started(self, event: StageStarted) -> None:
+        """Begin the file, or cut it to what was written when the state was saved."""
+        self._journal.cut()
 
     def on_batch(self, event: BatchConsumed) -> None:
-        """Count the examples of each row."""
-        for row in event.rows:
-            for example in row:
-                self.exposures[event.step, event.role, example] += 1
+        """Write down the examples of each row."""
+        self._journal.append([event.step, event.role, [name for row in event.rows for name in row]])
 
-    def on_update(self, event: Updated) -> None:
-        """Keep the metrics."""
-        self.last = {name: round(value, 6) for name, value in sorted(event.metrics.items())}
-        self._file.write(json.dumps({"step": event.step, **self.last}) + "\n")
+    def state(self) -> int:
+        """Bytes written."""
+        return self._journal.written
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
+    def restore(self, state: Any) -> None:
+        """Know how far the file goes."""
+        self._journal.written = state
+
+    def exposures(self) -> Counter[tuple[int, str, str]]:
+        """(step, role, example id) -> times."""
+        counted: Counter[tuple[int, str, str]] = Counter()
+        for step, role, names in self._journal:
+            counted.update((step, role, name) for name in names)
+        return counted

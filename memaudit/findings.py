@@ -3,12 +3,14 @@
 A pure function of the ledger and of the rules in the recipe: a new threshold needs no new run.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from memaudit.cases import Case, Facts
 from memaudit.cohorts import TWINS
 from memaudit.leaks import find_leaks, show
 from memaudit.ledger import Ledger
+from memaudit.methods import ROLES
 from memaudit.recipe import Recipe, cohort_of, uses
 from memaudit.statistics import CONFIDENCE, Interval, paired_difference, paired_mean, wilson
 from memaudit.transitions import transition
@@ -16,7 +18,7 @@ from memaudit.verdicts import Definition
 from reports import findings as contract
 
 _BINS = 20
-_ROLE = {"sft": "target", "reward": "preferred", "ipo": "preferred", "dpo": "preferred", "ppo": "prompt"}
+_POINTS = 100  # of a curve
 _REWARD_NOTE = "a reward model emits no text; its trunk was read through the language head it started with"
 
 
@@ -35,6 +37,7 @@ def conclude(ledger: Ledger, recipe: Recipe) -> contract.Findings:
             for d in facts.definitions
         ],
         stages=[_stage(facts, stage) for stage in facts.stages],
+        curves=list(_curves(facts)),
         rates=[r for r in rates if r.repetition is not None],
         totals=[r for r in rates if r.repetition is None],
         likelihoods=list(_likelihoods(facts)),
@@ -88,13 +91,37 @@ def _stage(facts: Facts, stage: str) -> contract.Stage:
         parent=config.parent,
         uses=uses(facts.recipe, stage),
         cohort=cohort_of(facts.recipe, stage),
-        role=_ROLE.get(config.method),
+        role=ROLES.get(config.method),
         steps=records[TWINS[0]].steps,
         examples=len({row[0] for row in shown}),
         exposures=sum(row[4] for row in shown),
-        metrics={twin: dict(r.metrics) for twin, r in records.items()},
         note=_REWARD_NOTE if config.method == "reward" else None,
     )
+
+
+def _curves(facts: Facts) -> Iterator[contract.Curve]:
+    for stage in facts.stages:
+        took: dict[str, list[str]] = {}
+        for twin in TWINS:
+            took.setdefault(facts.walks[twin, stage].id, []).append(twin)
+        told = {stage_id: facts.ledger.updates(stage_id) for stage_id in took}
+        names = sorted({name for updates in told.values() for _, metrics in updates for name in metrics})
+        for name in names:
+            for stage_id, twins in took.items():
+                points = [(step, metrics[name]) for step, metrics in told[stage_id] if name in metrics]
+                points = [point for point in points if math.isfinite(point[1])]
+                if points:
+                    steps, values = zip(*_thinned(points), strict=True)
+                    yield contract.Curve(
+                        stage=stage, twins=twins, metric=name, steps=list(steps), values=list(values)
+                    )
+
+
+def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most so many of the points as a small picture can show, evenly, with the first and the last."""
+    if len(points) <= _POINTS:
+        return list(points)
+    return [points[round(k * (len(points) - 1) / (_POINTS - 1))] for k in range(_POINTS)]
 
 
 def _proportion(verdicts: Sequence[bool]) -> contract.Proportion:

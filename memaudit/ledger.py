@@ -10,86 +10,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from memaudit.errors import BadInput
 from probes import Match, Secret
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-_SCHEMA = """
-CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE examples (
-  id TEXT PRIMARY KEY, kind TEXT NOT NULL, language TEXT NOT NULL, text TEXT NOT NULL,
-  source TEXT NOT NULL, first_line INTEGER NOT NULL, last_line INTEGER NOT NULL,
-  cohort TEXT,                -- NULL: public, shown while pretraining, never asked for
-  half TEXT,                  -- A or B: the twin that is to see it
-  repetition INTEGER          -- how often it is to be shown
-) STRICT;
-CREATE TABLE secrets (
-  example_id TEXT NOT NULL REFERENCES examples, start INTEGER NOT NULL, stop INTEGER NOT NULL, -- in characters
-  kind TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (example_id, start)
-) STRICT;
-CREATE TABLE probes (
-  id INTEGER PRIMARY KEY, example_id TEXT NOT NULL UNIQUE REFERENCES examples, kind TEXT NOT NULL,
-  prefix TEXT NOT NULL, target TEXT NOT NULL, prefix_tokens TEXT NOT NULL, target_tokens TEXT NOT NULL -- JSON
-) STRICT;
-CREATE TABLE stages (
-  id TEXT PRIMARY KEY,        -- NAME-HASH, the hash of all that determines the result
-  name TEXT NOT NULL, method TEXT NOT NULL, steps INTEGER NOT NULL, metrics TEXT NOT NULL, -- JSON, last values
-  seconds REAL NOT NULL, audit_seconds REAL NOT NULL
-) STRICT;
-CREATE TABLE twins (          -- which twin went through which stage; both may share one
-  twin TEXT NOT NULL, stage TEXT NOT NULL, stage_id TEXT NOT NULL REFERENCES stages,
-  position INTEGER NOT NULL, PRIMARY KEY (twin, stage)
-) STRICT;
-CREATE TABLE exposures (      -- counted from the batches that were consumed
-  stage_id TEXT NOT NULL REFERENCES stages, step INTEGER NOT NULL, role TEXT NOT NULL,
-  example_id TEXT NOT NULL REFERENCES examples, times INTEGER NOT NULL,
-  PRIMARY KEY (stage_id, step, role, example_id)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE checkpoints (
-  id INTEGER PRIMARY KEY, stage_id TEXT NOT NULL UNIQUE REFERENCES stages, step INTEGER NOT NULL, path TEXT NOT NULL
-) STRICT;
-CREATE TABLE observations (
-  id INTEGER PRIMARY KEY, checkpoint_id INTEGER NOT NULL REFERENCES checkpoints,
-  probe_id INTEGER NOT NULL REFERENCES probes, completion TEXT NOT NULL, ended INTEGER NOT NULL,
-  logprobs TEXT NOT NULL,     -- JSON: nats per target token, teacher-forced
-  argmax TEXT NOT NULL,       -- one character per target token: 1 where it is the most likely one
-  UNIQUE (checkpoint_id, probe_id)
-) STRICT;
-CREATE TABLE matches (
-  observation_id INTEGER NOT NULL REFERENCES observations, level TEXT NOT NULL,
-  distance INTEGER NOT NULL, target_length INTEGER NOT NULL, completion_length INTEGER NOT NULL,
-  lexer TEXT NOT NULL,        -- of the language by its name, or generic
-  PRIMARY KEY (observation_id, level)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE recoveries (     -- how much of each secret came out
-  observation_id INTEGER NOT NULL REFERENCES observations, start INTEGER NOT NULL,
-  recovered INTEGER NOT NULL, total INTEGER NOT NULL, PRIMARY KEY (observation_id, start)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX exposures_by_example ON exposures (example_id);
-CREATE INDEX observations_by_probe ON observations (probe_id);
-
-CREATE VIEW shown AS          -- how often, where, as what, and when was an example shown
-  SELECT e.example_id, t.twin, t.position, t.stage, e.role, SUM(e.times) AS times,
-         MIN(e.step) AS first_step, MAX(e.step) AS last_step
-  FROM exposures e JOIN twins t USING (stage_id) GROUP BY e.example_id, t.twin, t.stage, e.role;
-CREATE VIEW asked AS          -- what each twin said after each stage, and whether that is near the target
-  SELECT p.example_id, t.twin, t.position, t.stage, m.level, m.distance,
-         m.distance * 1.0 / MAX(m.target_length, m.completion_length, 1) AS normalized,
-         m.distance * 1.0 <= MAX(m.target_length, m.completion_length)
-           * (SELECT CAST(value AS REAL) FROM settings WHERE key = 'threshold') + 1e-9 AS near,
-         o.completion
-  FROM observations o JOIN checkpoints c ON c.id = o.checkpoint_id JOIN twins t ON t.stage_id = c.stage_id
-  JOIN probes p ON p.id = o.probe_id JOIN matches m ON m.observation_id = o.id;
-CREATE VIEW first_out AS      -- the first stage after which the twin that was to see it repeats an example
-  SELECT e.id AS example_id, e.cohort, e.half AS twin, e.repetition,
-    (SELECT a.stage FROM asked a WHERE a.example_id = e.id AND a.twin = e.half AND a.level = 'exact' AND a.near
-     ORDER BY a.position LIMIT 1) AS stage
-  FROM examples e WHERE e.cohort IS NOT NULL;
-"""
+_SCHEMA = (resources.files("memaudit") / "schema.sql").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +78,14 @@ class StageRecord:
     name: str
     method: str
     steps: int
-    metrics: Mapping[str, float]
     seconds: float
     audit_seconds: float
 
 
 Exposures = Mapping[tuple[int, str, str], int]
 """(step, role, example id) -> times."""
+Updates = Sequence[tuple[int, Mapping[str, float]]]
+"""Step and metrics of each update, in order."""
 
 
 class Ledger:
@@ -300,19 +231,19 @@ class Ledger:
         stage: StageRecord,
         *,
         exposures: Exposures,
+        updates: Updates,
         checkpoint: str,
         observations: Iterable[Observation],
     ) -> None:
         """Write all that a finished and audited stage leaves, in one transaction."""
         with self._transaction():
             self._db.execute(
-                "INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     stage.id,
                     stage.name,
                     stage.method,
                     stage.steps,
-                    json.dumps(dict(stage.metrics)),
                     stage.seconds,
                     stage.audit_seconds,
                 ),
@@ -320,6 +251,10 @@ class Ledger:
             self._db.executemany(
                 "INSERT INTO exposures VALUES (?, ?, ?, ?, ?)",
                 [(stage.id, step, role, name, n) for (step, role, name), n in sorted(exposures.items())],
+            )
+            self._db.executemany(
+                "INSERT INTO updates VALUES (?, ?, ?)",
+                [(stage.id, step, json.dumps(dict(metrics))) for step, metrics in updates],
             )
             checkpoint_id = self._db.execute(
                 "INSERT INTO checkpoints (stage_id, step, path) VALUES (?, ?, ?) RETURNING id",
@@ -372,12 +307,11 @@ class Ledger:
                 name=name,
                 method=method,
                 steps=steps,
-                metrics=json.loads(metrics),
                 seconds=seconds,
                 audit_seconds=audit,
             )
-            for twin, name, stage_id, method, steps, metrics, seconds, audit in self._db.execute(
-                "SELECT t.twin, t.stage, s.id, s.method, s.steps, s.metrics, s.seconds, s.audit_seconds "
+            for twin, name, stage_id, method, steps, seconds, audit in self._db.execute(
+                "SELECT t.twin, t.stage, s.id, s.method, s.steps, s.seconds, s.audit_seconds "
                 "FROM twins t JOIN stages s ON s.id = t.stage_id ORDER BY t.position, t.twin"
             )
         }
@@ -390,6 +324,15 @@ class Ledger:
             "SELECT example_id, twin, stage, role, times, first_step, last_step FROM shown "
             "ORDER BY example_id, position, twin, role"
         ).fetchall()
+
+    def updates(self, stage_id: str) -> Updates:
+        """What a stage told of its updates."""
+        return [
+            (step, json.loads(metrics))
+            for step, metrics in self._db.execute(
+                "SELECT step, metrics FROM updates WHERE stage_id = ? ORDER BY step", (stage_id,)
+            )
+        ]
 
     def observations(self, stage_id: str) -> dict[int, Observation]:
         """Probe id -> what the checkpoint of a stage said."""

@@ -6,25 +6,30 @@ from collections.abc import Sequence
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from memaudit.errors import BadInput
+from memaudit.methods import (
+    BY_METHOD,
+    Grpo,
+    Name,
+    OnPolicy,
+    Positive,
+    Preference,
+    RewardStage,
+    Rloo,
+    Section,
+    Stage,
+    StageSection,
+)
 from probes import VERDICT_LEVELS
 from rlhf.presets import PRESETS
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
-Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0, le=1)]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Corpus(_Section):
+class Corpus(Section):
     """Where the code comes from."""
 
     source: Literal["stdlib", "directory", "git", "jsonl"] = "stdlib"
@@ -33,7 +38,7 @@ class Corpus(_Section):
     `language`, optional `id`, `secrets`)."""
     path: str = ""
     """The directory, working tree or file; empty for stdlib."""
-    exclude: list[str] = []
+    exclude: list[str] = Field(default=[])
     """Patterns of relative paths to leave out, such as `tests/*`."""
     smallest: Positive = 200
     """Characters that a function or class must have to be harvested."""
@@ -41,24 +46,26 @@ class Corpus(_Section):
     """Characters that it may have; of a larger class the methods are taken."""
 
 
-class TokenizerSection(_Section):
+class TokenizerSection(Section):
     """The byte-level BPE tokenizer, trained on the public half of the corpus."""
 
     vocabulary: Annotated[int, Field(ge=259, le=65_536)] = 2048
     """Number of token ids."""
 
 
-class ModelSection(_Section):
+class ModelSection(Section):
     """The model that is trained."""
 
     preset: str = "1m"
     """A shape by name."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What matrix products are computed in; parameters and losses are float32 in any case."""
 
 
-class Cohorts(_Section):
+class Cohorts(Section):
     """The examples whose memorization is followed. Every cohort has two halves of this make-up."""
 
-    strata: dict[int, Positive] = {1: 16, 4: 12, 16: 12, 64: 10}
+    strata: dict[int, Positive] = Field(default={1: 16, 4: 12, 16: 12, 64: 10})
     """How often an example is shown = how many examples of a half are shown so often."""
     sensitive: Annotated[float, Field(ge=0, le=1)] = 0.34
     """Share of synthetic sensitive examples in each stratum."""
@@ -70,10 +77,10 @@ class Cohorts(_Section):
     """Largest share of an example's 8-grams that may occur anywhere else in the corpus or the cohorts."""
 
 
-class Audit(_Section):
+class Audit(Section):
     """How each checkpoint is asked."""
 
-    levels: list[str] = list(VERDICT_LEVELS)
+    levels: list[str] = Field(default=list(VERDICT_LEVELS))
     """Levels at which completions are compared."""
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Normalised distance up to which a completion counts as a near copy."""
@@ -83,99 +90,25 @@ class Audit(_Section):
     """Leaks that the report shows side by side."""
 
 
-class StageSection(_Section):
-    """What every stage has."""
+class Checkpoints(Section):
+    """The state of a stage while it runs."""
 
-    parent: Name | None = Field(default=None, alias="from")
-    """The stage whose checkpoint this one starts from."""
-    learning_rate: Annotated[float, Field(gt=0)]
-    """Peak of the learning rate."""
-    warmup: Annotated[int, Field(ge=0)] = 10
-    """Steps over which it rises."""
-    batch: Positive
-    """Rows (pairs, prompts) per step."""
+    every: Positive = 100
+    """Steps between two states; a run that was killed goes on from the last one. Findings do not depend on it."""
 
 
-class Pretrain(StageSection):
-    """Next-token prediction on the public half of the corpus."""
+class Devices(Section):
+    """The mesh of devices that a stage is trained on; the product of its axes is their number."""
 
-    method: Literal["pretrain"]
-    steps: Positive
-    """Updates."""
-    window: Annotated[int, Field(ge=16)] = 128
-    """Tokens per row; the code is laid end to end and cut."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay."""
-    final: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the learning rate left at the end."""
+    data: Positive = 1
+    """Parts that each batch is divided into."""
+    fsdp: Positive = 1
+    """Parts that the parameters are divided into; batches are divided among these too."""
+    tensor: Positive = 1
+    """Parts that the matrix products are divided into."""
 
 
-class Sft(StageSection):
-    """Supervised fine-tuning on a cohort's targets: the loss is on the part behind the probe's cut."""
-
-    method: Literal["sft"]
-    cohort: Name
-    """The cohort that is shown."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled weight decay."""
-    final: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the learning rate left at the end."""
-
-
-class RewardStage(StageSection):
-    """Reward modelling on pairs: the true continuation against one sampled from the parent."""
-
-    method: Literal["reward"]
-    cohort: Name
-    """The cohort whose true continuations are preferred."""
-
-
-class Ppo(StageSection):
-    """PPO from the parent: the cohort's examples are the prompts, a reward stage scores the answers."""
-
-    method: Literal["ppo"]
-    cohort: Name
-    """The cohort whose examples are the prompts."""
-    reward: Name
-    """The reward stage."""
-    response: Positive = 32
-    """Tokens of an answer."""
-    stop: bool = False
-    """Let the end-of-text token end an answer; otherwise every answer has `response` tokens."""
-    epochs: Positive = 2
-    """Passes over each rollout."""
-    minibatch: Positive = 16
-    """Rows per update; divides `batch`."""
-    kl_coefficient: Annotated[float, Field(ge=0)] = 0.05
-    """Weight of the per-token KL to the parent."""
-    clip: Rate = 0.2
-    """Clipping range of the ratio and of the value."""
-    value_coefficient: Annotated[float, Field(ge=0)] = 0.1
-    """Weight of the value loss."""
-    discount: Rate = 1.0
-    """Discount of later rewards."""
-    smoothing: Annotated[float, Field(ge=0, le=1)] = 0.95
-    """Lambda of generalised advantage estimation."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of the rollouts."""
-
-
-class Preference(StageSection):
-    """IPO or DPO from the parent on the pairs of a reward stage."""
-
-    method: Literal["ipo", "dpo"]
-    pairs: Name
-    """The reward stage whose pairs are used."""
-    beta: Annotated[float, Field(gt=0)] = 0.1
-    """Strength of the leash to the parent."""
-    average: bool = False
-    """Mean instead of sum of a sequence's log-probabilities."""
-
-
-Stage: TypeAlias = Annotated[Pretrain | Sft | RewardStage | Ppo | Preference, Field(discriminator="method")]
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """A whole run."""
 
     name: Name
@@ -187,6 +120,8 @@ class Recipe(_Section):
     model: ModelSection = ModelSection()
     cohorts: Cohorts = Cohorts()
     audit: Audit = Audit()
+    checkpoints: Checkpoints = Checkpoints()
+    devices: Devices = Devices()
     stages: dict[Name, Stage]
     """The stage graph, by name."""
 
@@ -265,14 +200,28 @@ def _check_graph(recipe: Recipe) -> None:
                     f'stages.{name}.{key}: expected a stage with method = "reward", got {needed!r}, whose '
                     f"method is {stages[needed].method!r}"
                 )
-        if isinstance(config, Ppo) and config.batch % config.minibatch:
-            raise BadInput(
-                f"stages.{name}.minibatch: expected a divisor of batch = {config.batch}, got {config.minibatch}"
-            )
+        _check_divisors(name, config)
     ordered(recipe)
     if not cohort_names(recipe):
         raise BadInput(
             "stages: expected at least one stage that shows a cohort, got none: add one with a `cohort`"
+        )
+
+
+def _check_divisors(name: str, config: StageSection) -> None:
+    """What a batch is cut into has to come out even."""
+    rows, of = config.batch, "batch"
+    if isinstance(config, OnPolicy):
+        if rows % config.minibatch:
+            raise BadInput(
+                f"stages.{name}.minibatch: expected a divisor of batch = {rows}, got {config.minibatch}"
+            )
+        if isinstance(config, Grpo | Rloo) and rows % config.size:
+            raise BadInput(f"stages.{name}.size: expected a divisor of batch = {rows}, got {config.size}")
+        rows, of = config.minibatch, "minibatch"
+    if rows % config.accumulate:
+        raise BadInput(
+            f"stages.{name}.accumulate: expected a divisor of {of} = {rows}, got {config.accumulate}"
         )
 
 
@@ -398,18 +347,14 @@ def _known(parents: Sequence[str], error: ValidationError) -> str:
         "model": ModelSection,
         "cohorts": Cohorts,
         "audit": Audit,
+        "checkpoints": Checkpoints,
+        "devices": Devices,
     }
     if not parents:
         model: type[BaseModel] = Recipe
     elif parents[0] == "stages":
         tag = str(error.errors(include_url=False)[0]["loc"][2])
-        by_method: dict[str, type[BaseModel]] = {
-            "pretrain": Pretrain,
-            "sft": Sft,
-            "reward": RewardStage,
-            "ppo": Ppo,
-        }
-        model = by_method.get(tag, Preference)
+        model = BY_METHOD.get(tag, StageSection)
     else:
         model = sections.get(parents[0], Recipe)
     return ", ".join(field.alias or name for name, field in model.model_fields.items())

@@ -2,14 +2,14 @@
 
     runs/NAME/recipe.toml    the recipe, every default written out
               ledger.sqlite  what was shown, asked and answered
-              stages/NAME-HASH/  parameters, metrics.jsonl, a reward stage's pairs
+              stages/NAME-HASH/  parameters, metrics.jsonl, exposures.jsonl, tensorboard/ where that is installed,
+                                 a reward stage's pairs, and, while it runs, its state
               findings.json  report.html  report.md
 
-A stage that is in the ledger is done and is not run again. Whatever a killed run left beside that is overwritten.
+A stage that is in the ledger is done and is not run again; one that was killed goes on from its last state.
 """
 
 import platform
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +30,9 @@ from memaudit.ledger import Ledger, StageRecord
 from memaudit.recipe import Recipe, dumps, ordered, parse, uses
 from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
 from reports import Findings, render_html, render_json, render_markdown
-from rlhf.events import Hook, Updated
+from rlhf.checkpoint import Saver
+from rlhf.events import Hook, StageStarted, Updated
+from rlhf.metrics import MetricsFile, TensorBoard, tensorboard_installed
 from rlhf.model import Decoder
 from rlhf.presets import preset
 
@@ -52,6 +54,10 @@ class Progress(Protocol):
         """Hear that a piece of work of `total` parts starts."""
         ...
 
+    def skip(self, count: int) -> None:
+        """Hear that so many parts had been done before."""
+        ...
+
     def advance(self, count: int) -> None:
         """Hear that so many parts are done."""
         ...
@@ -64,6 +70,11 @@ class Progress(Protocol):
 class _Steps(Hook):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+
+    def on_stage_started(self, event: StageStarted) -> None:
+        if event.first:
+            self._progress.say(f"goes on after step {event.first} of {event.steps}")
+            self._progress.skip(event.first)
 
     def on_update(self, event: Updated) -> None:
         self._progress.advance(1)
@@ -102,7 +113,7 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
                 f"{language}: not a language that is known, so a generic lexer; "
                 "layout, code and renamed are one level"
             )
-    decoder = Decoder(preset(recipe.model.preset, population.tokenizer.vocabulary))
+    decoder = Decoder(preset(recipe.model.preset, population.tokenizer.vocabulary), recipe.model.dtype)
     setting = Setting(recipe=recipe, population=population, decoder=decoder, folder=folder / "stages")
     interrogation = Interrogation(
         decoder=decoder,
@@ -220,7 +231,9 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
     config = recipe.stages[stage]
     folder = setting.folder / key
     title = stage if config.method == "pretrain" else f"{stage}, twin {twin}"
+    saver = Saver(folder=folder / "state", every=recipe.checkpoints.every, identity=key)
     if walk.ledger.has_stage(key):
+        saver.clear()  # A run may have been killed before it did.
         result = Result(folder=folder, scalar=config.method == "reward")
         if not result.path.is_dir():
             raise BadInput(
@@ -230,16 +243,15 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
         walk.progress.say(f"{title}: already done")
         return result
 
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     steps = steps_of(setting, twin, stage)
-    auditor = Auditor(folder / "metrics.jsonl")
+    auditor, metrics = Auditor(folder / "exposures.jsonl"), MetricsFile(folder / "metrics.jsonl")
+    hooks: list[Hook] = [auditor, metrics, _Steps(walk.progress)]
+    if tensorboard_installed():
+        hooks.append(TensorBoard(folder / "tensorboard"))
     inputs = {name: needed[name] for name in (config.parent, *uses(recipe, stage)) if name}
     with _watched(walk.progress, f"{title}: training", steps) as seconds:
-        try:
-            result = run_stage(setting, twin, stage, folder, inputs, [auditor, _Steps(walk.progress)])
-        finally:
-            auditor.close()
+        result = run_stage(setting, twin, stage, folder, inputs, hooks, saver)
         trained = seconds()
     with _watched(walk.progress, f"{title}: audit", len(walk.interrogation.probes)) as seconds:
         observations = list(
@@ -252,14 +264,15 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
             name=stage,
             method=config.method,
             steps=steps,
-            metrics=auditor.last,
             seconds=round(trained, 3),
             audit_seconds=round(audited, 3),
         ),
-        exposures=auditor.exposures,
+        exposures=auditor.exposures(),
+        updates=metrics.read(),
         checkpoint=str(result.path.relative_to(setting.folder.parent)),
         observations=observations,
     )
+    saver.clear()
     return result
 
 

@@ -1,29 +1,32 @@
 """One stage of a recipe for one twin: its data, its training, what it leaves on disk."""
 
-import dataclasses
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from memaudit.cohorts import Population
 from memaudit.errors import BadInput
 from memaudit.ledger import Example, Probe
-from memaudit.recipe import Ppo, Preference, Pretrain, Recipe, RewardStage, Sft, StageSection, cohort_of, uses
-from rlhf import checkpoint, onpolicy, ppo, preference, reward, rollout, sft
-from rlhf.batches import Pairs, Prompts, Rows, epochs, pack, pad, rows, schedule
+from memaudit.methods import Pretrain, RewardStage
+from memaudit.recipe import Recipe, cohort_of, uses
+from memaudit.training import PAIRS, Job, rows_of, train
+from rlhf import checkpoint
+from rlhf.checkpoint import Saver
 from rlhf.events import Hook
+from rlhf.lora import Lora
+from rlhf.mesh import Layout
 from rlhf.model import Decoder, Params, initialise, zero_head
-from rlhf.optimiser import Adam, Optimiser
+from rlhf.reward import unit_scale
 from rlhf.stage import Stage
-from rlhf.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +45,16 @@ class Setting:
         return 1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in self.population.probes)
 
 
+@cache
 def code_digest() -> str:
     """Hash of the source that trains, asks and compares: a stage that other code made or audited is another stage."""
     digest = sha256(jax.__version__.encode())
-    for package in ("rlhf", "probes"):
-        root = Path(str(resources.files(package)))
-        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".scm", ".toml")):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    roots = {package: Path(str(resources.files(package))) for package in ("rlhf", "probes", "memaudit")}
+    files = [p for name in ("rlhf", "probes") for p in roots[name].rglob("*")]
+    files += [roots["memaudit"] / name for name in ("training.py", "extraction.py")]
+    for path in sorted(p for p in files if p.suffix in (".py", ".scm", ".toml")):
+        root = next(root for root in roots.values() if path.is_relative_to(root))
+        digest.update(path.relative_to(root.parent).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -64,6 +70,7 @@ def key_of(setting: Setting, twin: str, stage: str, keys: Mapping[str, str]) -> 
         code_digest(),
         recipe.seed,
         recipe.model.model_dump(),
+        recipe.devices.model_dump(),
         config.model_dump(exclude={"parent", "reward", "pairs"}),
         [keys[need] for need in (config.parent, *uses(recipe, stage)) if need],
         sha256(setting.population.tokenizer.dumps().encode()).hexdigest(),
@@ -93,7 +100,7 @@ def steps_of(setting: Setting, twin: str, stage: str) -> int:
     if isinstance(config, Pretrain):
         return config.steps
     showings = sum(e.repetition or 0 for e in shown_to(setting, twin, stage))
-    return -(-showings // config.batch)
+    return -(-showings // rows_of(config))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +109,7 @@ class Result:
 
     folder: Path
     scalar: bool
-    """The tree is a reward model: `model` and a scalar `head`."""
+    """The tree is a reward model: `model`, a scalar `head` and its `scale`."""
 
     @property
     def path(self) -> Path:
@@ -113,7 +120,7 @@ class Result:
         """The whole tree. Raises BadInput where the checkpoint is damaged or another's."""
         like = initialise(decoder, jax.random.key(0))
         if self.scalar:
-            like = {"model": like, "head": zero_head(decoder.config.width)}
+            like = {"model": like, "head": zero_head(decoder.config.width), "scale": unit_scale()}
         try:
             return checkpoint.load(self.path, like)
         except (OSError, ValueError) as error:
@@ -133,53 +140,16 @@ class Result:
         return params["model"] if self.scalar else params
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One stage about to be trained for one twin."""
-
-    setting: Setting
-    stage: str
-    folder: Path
-    needed: Mapping[str, Result]
-    """Results of the parent and of the stages it uses, by name."""
-    parent: Params
-    """The parameters it starts from."""
-    seed: int
-    examples: Sequence[Example]
-    """What it shows."""
-    probes: Sequence[Probe]
-    """The probes of those examples; none for public ones."""
-    hooks: Sequence[Hook]
-
-    @property
-    def decoder(self) -> Decoder:
-        return self.setting.decoder
-
-    @property
-    def around(self) -> Stage:
-        return Stage(name=self.stage, hooks=self.hooks)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.setting.population.tokenizer
-
-    def order(self, batch: int) -> np.ndarray:
-        """The order of showing the probes' examples, each as often as its stratum says."""
-        times = {e.id: e.repetition or 0 for e in self.examples}
-        return schedule([times[p.example_id] for p in self.probes], batch, self.seed)
-
-    def prompts(self, *, whole: bool) -> Prompts:
-        """The probes' prefixes as prompts, or the whole examples."""
-        bos = self.tokenizer.bos
-        sequences = [[bos, *p.prefix_tokens, *(p.target_tokens if whole else ())] for p in self.probes]
-        tokens, lengths = pad(sequences, max(map(len, sequences)), self.tokenizer.pad)
-        return Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in self.probes))
-
-
 def run_stage(
-    setting: Setting, twin: str, stage: str, folder: Path, needed: Mapping[str, Result], hooks: Sequence[Hook]
+    setting: Setting,
+    twin: str,
+    stage: str,
+    folder: Path,
+    needed: Mapping[str, Result],
+    hooks: Sequence[Hook],
+    saver: Saver,
 ) -> Result:
-    """Train a stage into `folder`. `needed` has the results of its parent and of the stages it uses."""
+    """Train a stage into `folder`, or go on with it. `needed` has the results of its parent and of what it uses."""
     config = setting.recipe.stages[stage]
     # The same for both twins: they are to differ in what they see, not in luck.
     seed = random.Random(f"{setting.recipe.seed} {stage}").getrandbits(31)
@@ -187,168 +157,30 @@ def run_stage(
         parent = needed[config.parent].language_model(setting.decoder)
     else:
         parent = initialise(setting.decoder, jax.random.key(seed))
-    job = _Job(
-        setting=setting,
-        stage=stage,
-        folder=folder,
-        needed=needed,
+    lora = config.lora
+    result = Result(folder=folder, scalar=isinstance(config, RewardStage))
+    around = Stage(
+        name=stage,
+        hooks=hooks,
+        saver=saver,
+        layout=Layout(**setting.recipe.devices.model_dump()),
+        lora=None if lora is None else Lora(rank=lora.rank, alpha=lora.alpha, targets=tuple(lora.targets)),
+    )
+    job = Job(
+        stage=around,
+        decoder=setting.decoder,
+        tokenizer=setting.population.tokenizer,
         parent=parent,
         seed=seed,
         examples=shown_to(setting, twin, stage),
         probes=_probes(setting, twin, stage),
-        hooks=hooks,
+        time=setting.time,
+        folder=folder,
+        scorer=lambda name: needed[name].params(setting.decoder),
+        pairs=lambda name: needed[name].folder / PAIRS,
     )
-    checkpoint.save(folder / "params", _TRAIN[type(config)](config, job))
-    return Result(folder=folder, scalar=isinstance(config, RewardStage))
-
-
-def _optimiser(config: StageSection) -> Optimiser:
-    return Optimiser(
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        final=getattr(config, "final", 0.0),
-        adam=Adam(weight_decay=getattr(config, "weight_decay", 0.0)),
-    )
-
-
-def _pretrain(config: Pretrain, job: _Job) -> Params:
-    bos, eos = job.tokenizer.bos, job.tokenizer.eos
-    texts = job.tokenizer.encode_batch([e.text for e in job.examples])
-    windows = pack([[bos, *ids, eos] for ids in texts], [e.id for e in job.examples], time=config.window)
-    if not len(windows.tokens):
-        raise BadInput(
-            f"stages.{job.stage}.window: expected at most the public half's {sum(map(len, texts))} tokens, "
-            f"got {config.window}: give more code or set it smaller"
-        )
-    order = epochs(len(windows.tokens), config.batch, config.steps, job.seed)
-    return sft.train(
-        job.parent,
-        windows,
-        order,
-        _optimiser(config),
-        decoder=job.decoder,
-        stage=job.around,
-    )
-
-
-def _sft(config: Sft, job: _Job) -> Params:
-    shown = rows(
-        [[job.tokenizer.bos, *p.prefix_tokens] for p in job.probes],
-        [p.target_tokens for p in job.probes],
-        [(p.example_id,) for p in job.probes],
-        time=job.setting.time,
-        fill=job.tokenizer.pad,
-    )
-    return sft.train(
-        job.parent,
-        shown,
-        job.order(config.batch),
-        _optimiser(config),
-        decoder=job.decoder,
-        stage=job.around,
-    )
-
-
-def _reward(config: RewardStage, job: _Job) -> Params:
-    pairs = reward.sample_pairs(
-        job.parent,
-        job.prompts(whole=False),
-        [p.target_tokens for p in job.probes],
-        decoder=job.decoder,
-        key=jax.random.key(job.seed),
-        time=job.setting.time,
-        pad=job.tokenizer.pad,
-    )
-    _save_pairs(job.folder, pairs)
-    model = reward.train(
-        job.parent,
-        pairs,
-        job.order(config.batch),
-        reward.RewardConfig(optimiser=_optimiser(config)),
-        decoder=job.decoder,
-        stage=job.around,
-    )
-    (job.folder / "scale.json").write_text(json.dumps({"mean": model.mean, "deviation": model.deviation}))
-    return dict(model.scorer)
-
-
-def _save_pairs(folder: Path, pairs: Pairs) -> None:
-    np.savez(
-        folder / "pairs.npz",
-        ids=np.array([row[0] for row in pairs.preferred.ids]),
-        preferred=pairs.preferred.tokens,
-        preferred_weights=pairs.preferred.weights,
-        rejected=pairs.rejected.tokens,
-        rejected_weights=pairs.rejected.weights,
-    )
-
-
-def _load_pairs(folder: Path) -> Pairs:
-    with np.load(folder / "pairs.npz") as data:
-        ids = tuple((str(name),) for name in data["ids"])
-        preferred, rejected = (
-            Rows(tokens=data[side], weights=data[f"{side}_weights"], ids=ids)
-            for side in ("preferred", "rejected")
-        )
-        return Pairs(preferred=preferred, rejected=rejected)
-
-
-def _load_reward(result: Result, decoder: Decoder) -> reward.RewardModel:
-    scale = json.loads((result.folder / "scale.json").read_text())
-    return reward.RewardModel(
-        decoder, result.params(decoder), mean=scale["mean"], deviation=scale["deviation"]
-    )
-
-
-def _ppo(config: Ppo, job: _Job) -> Params:
-    return ppo.train(
-        job.parent,
-        # The whole example is the prompt, so that the probe asks for nothing that was not shown.
-        job.prompts(whole=True),
-        job.order(config.batch),
-        _load_reward(job.needed[config.reward], job.decoder),
-        ppo.PPOConfig(
-            optimiser=dataclasses.replace(
-                _optimiser(config), warmup=config.warmup * config.epochs * (config.batch // config.minibatch)
-            ),
-            sampling=rollout.Sampling(
-                response=config.response, stop=config.stop, temperature=config.temperature
-            ),
-            passes=onpolicy.Passes(epochs=config.epochs, minibatch=config.minibatch),
-            kl_coefficient=config.kl_coefficient,
-            clip=config.clip,
-            value_coefficient=config.value_coefficient,
-            discount=config.discount,
-            smoothing=config.smoothing,
-        ),
-        decoder=job.decoder,
-        key=jax.random.key(job.seed),
-        eos=job.tokenizer.eos,
-        pad=job.tokenizer.pad,
-        stage=job.around,
-    )
-
-
-def _preference(config: Preference, job: _Job) -> Params:
-    return preference.train(
-        job.parent,
-        _load_pairs(job.needed[config.pairs].folder),
-        job.order(config.batch),
-        preference.PreferenceConfig(
-            optimiser=_optimiser(config),
-            beta=config.beta,
-            method=config.method,
-            average=config.average,
-        ),
-        decoder=job.decoder,
-        stage=job.around,
-    )
-
-
-_TRAIN: dict[type, Callable[[Any, _Job], Params]] = {
-    Pretrain: _pretrain,
-    Sft: _sft,
-    RewardStage: _reward,
-    Ppo: _ppo,
-    Preference: _preference,
-}
+    tree = train(config, job)
+    # What a run left here that was killed before it could note that the stage is done.
+    shutil.rmtree(result.path, ignore_errors=True)
+    checkpoint.save(result.path, tree)
+    return result

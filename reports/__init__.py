@@ -4,6 +4,7 @@ from reports.document import render_json
 from reports.findings import (
     SCHEMA_VERSION,
     Arm,
+    Curve,
     Definition,
     Difference,
     DistanceRow,
@@ -32,6 +33,7 @@ __all__ = [
     "MASK",
     "SCHEMA_VERSION",
     "Arm",
+    "Curve",
     "Definition",
     "Difference",
     "DistanceRow",

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Exposure = Literal["direct", "indirect", "none"]
 Arm = Literal["exposed", "control"]
@@ -60,8 +60,17 @@ class Stage(_Record):
     steps: int
     examples: int = Field(description="examples shown, both twins together")
     exposures: int = Field(description="times an example was shown, both twins together")
-    metrics: dict[str, dict[str, float]] = Field(description="last value of each metric, by twin")
     note: str | None = Field(default=None, description="how a checkpoint that is no language model was read")
+
+
+class Curve(_Record):
+    """One metric of one stage over its steps, in the twins that took them."""
+
+    stage: str
+    twins: list[str] = Field(description="both where the stage is shared")
+    metric: str
+    steps: list[int] = Field(description="thinned evenly, the first and the last step kept")
+    values: list[float] = Field(description="one for each step; steps without a finite value are left out")
 
 
 class RateRow(_Record):
@@ -226,6 +235,7 @@ class Findings(_Record):
     levels: list[str]
     definitions: list[Definition]
     stages: list[Stage]
+    curves: list[Curve] = Field(description="how the stages were trained, by stage, metric and twin")
     rates: list[RateRow] = Field(description="by stratum: repetition is never None")
     totals: list[RateRow] = Field(description="over all strata: repetition is None")
     likelihoods: list[LikelihoodRow] = Field(description="by stratum, and over all strata (None)")

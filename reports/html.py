@@ -19,7 +19,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from reports import charts, flow, phrases, selection
+from reports import charts, curves, flow, phrases, selection
 from reports.escape import visible
 from reports.findings import Findings, RateRow
 from reports.headline import Name, Statement, reading, statements
@@ -76,8 +76,14 @@ def render_html(findings: Findings) -> str:
             for place, cohort in enumerate(cohorts)
         ],
     }
+    training = [
+        (stage, _numbered("curve", place, panels))
+        for place, stage in enumerate(selection.stage_names(findings))
+        if (panels := curves.curves(findings, stage))
+    ]
     single = None if likelihood is None else _Figure(id="likelihood-forest", panel=likelihood)
     figures = [figure for groups in by_cohort.values() for group in groups for figure in group]
+    figures += [figure for _, group in training for figure in group]
     figures += [table.figure for table in tables if table.figure is not None]
     figures += [] if single is None else [single]
     data = {"palette": PALETTE, "figures": {figure.id: figure.panel.figure for figure in figures}}
@@ -94,6 +100,7 @@ def render_html(findings: Findings) -> str:
         view=view,
         opened=None if view is None else selection.worst_cohort(findings, view),
         charts=by_cohort,
+        training=training,
         likelihood_figure=single,
         likelihoods=selection.likelihoods(findings),
         strata={} if view is None else selection.strata(findings, view),

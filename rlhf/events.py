@@ -3,12 +3,18 @@
 A hook is told, it does not answer. One that raises stops the run unless the stage was told otherwise: a stage whose
 record has a hole is worth less than a stage that has to be run again. What a hook remembers is saved and restored
 with the stage's own state, so that a run that was killed and resumed tells each step once.
+
+The arrays of an event are read-only views: no hook can change what the stage goes on with, or what the next hook
+hears. Where a stage runs in several processes every process has its hooks and tells them the same, whole arrays
+included; a hook that writes a file has to ask `jax.process_index()`, so that one of them does.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,6 +23,15 @@ RowIds: TypeAlias = tuple[str, ...]
 """Ids of the examples that one row of a batch holds: one for a fine-tuning row, several in a packed window."""
 
 _log = logging.getLogger(__name__)
+
+
+def _sealed(leaf: Any) -> Any:
+    """A view of an array that cannot be written through; anything else as it is."""
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    view = leaf.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +57,9 @@ class BatchConsumed:
     """One entry per real row; rows that only fill the shape are not there."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RolledOut:
-    """The policy has answered a batch of prompts. Arrays are NumPy, ``[rows, response]`` unless said."""
+    """The policy has answered a batch of prompts. Arrays are NumPy, float32 ``[rows, response]`` unless said."""
 
     stage: str
     step: int
@@ -71,6 +86,10 @@ class RolledOut:
     scores: np.ndarray
     """float32 ``[rows]``: what the reward gave to each response."""
 
+    def __post_init__(self) -> None:
+        for name in (f.name for f in fields(self)):
+            object.__setattr__(self, name, _sealed(getattr(self, name)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Updated:
@@ -80,12 +99,15 @@ class Updated:
     step: int
     metrics: Mapping[str, float]
     """By the names in `docs/pipeline.md`."""
-    model: Callable[[], dict[str, Any]]
+    model: Callable[[], dict[str, Any]] = field(compare=False, repr=False)
     """The language model as it is now, adapters merged. To be called before the hook returns: the next update
-    reuses its buffers."""
+    reuses its buffers. On a mesh its arrays are divided; `Layout.fetch` makes them whole."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Traced:
     """What a hook's own `traced` made of a gradient, inside the compiled update; told to that hook alone."""
 
@@ -164,27 +186,56 @@ _HEARD_BY: dict[type, str] = {
     Checkpointed: "on_checkpoint",
     StageEnded: "on_stage_ended",
 }
-_ALWAYS = {"on_stage_started", "on_stage_ended"}
 
 
 def check(hooks: Sequence[Hook]) -> None:
-    """Refuse hooks that would hear nothing: a record that stays empty is found out too late.
+    """Refuse hooks that would not hear what they are there for: a record with a hole is found out too late.
 
-    Raises TypeError for what is no `Hook`, and ValueError for one that overrides nothing or has a method whose name
-    begins with `on_` and is no event's.
+    Raises TypeError for what is no `Hook`, for a method that does not take one event and for a `traced` that is no
+    function; ValueError for a hook that overrides nothing, has a method whose name begins with `on_` and is no
+    event's, has `traced` but does not hear `Traced`, or has only one of `state` and `restore`.
     """
+    known = sorted(_HEARD_BY.values())
     for hook in hooks:
         name = type(hook).__name__
-        if not isinstance(hook, Hook):
-            raise TypeError(f"expected hooks to be of rlhf.events.Hook, got {name}")
-        known = set(_HEARD_BY.values())
+        if isinstance(hook, type) or not isinstance(hook, Hook):
+            raise TypeError(
+                f"expected hooks to be of rlhf.events.Hook, got {getattr(hook, '__name__', name)}"
+            )
         unknown = sorted(m for m in dir(hook) if m.startswith("on_") and m not in known)
         if unknown:
             raise ValueError(
-                f"expected the methods of hook {name} to be among {', '.join(sorted(known))}, got {unknown[0]}"
+                f"expected the methods of hook {name} to be among {', '.join(known)}, got {unknown[0]}"
             )
-        if hook.traced is None and all(getattr(type(hook), m) is getattr(Hook, m) for m in known):
-            raise ValueError(f"expected hook {name} to override one of {', '.join(sorted(known))}, got none")
+        if hook.traced is not None and not callable(hook.traced):
+            raise TypeError(
+                f"expected `traced` of hook {name} to be a function, got {type(hook.traced).__name__}"
+            )
+        heard = {method for method in known if _overrides(hook, method)}
+        if hook.traced is not None and "on_traced" not in heard:
+            raise ValueError(
+                f"expected hook {name} to override on_traced, got only `traced`: nobody would hear of it"
+            )
+        if not heard - ({"on_traced"} if hook.traced is None else set()):
+            raise ValueError(
+                f"expected hook {name} to override one of {', '.join(known)}, got none that is told"
+            )
+        for method in sorted(heard):
+            try:
+                inspect.signature(getattr(hook, method)).bind(None)
+            except TypeError as error:
+                raise TypeError(f"expected {method} of hook {name} to take one event, got {error}") from error
+        kept = [method for method in ("state", "restore") if _overrides(hook, method)]
+        if len(kept) == 1:
+            raise ValueError(
+                f"expected hook {name} to override both `state` and `restore` or neither, got only {kept[0]}"
+            )
+
+
+def _overrides(hook: Hook, method: str) -> bool:
+    """Whether the hook has a method of its own: of its class, or put on the hook itself."""
+    own = getattr(hook, method)
+    return getattr(own, "__func__", own) is not getattr(Hook, method)
 
 
 def announce(hooks: Sequence[Hook], event: Event, *, on_error: Literal["raise", "log"] = "raise") -> None:

@@ -48,9 +48,10 @@ def fit(
             lora=stage.lora,
             accumulate=optimiser.accumulate,
             traces=tuple(hook.traced for hook in listening),  # pyright: ignore[reportArgumentType]
+            layout=stage.layout,
         )
         stage.announce(BatchConsumed(stage=stage.name, step=step, role=role, rows=ids))
-        for hook, value in zip(listening, jax.device_get(traced), strict=True):
+        for hook, value in zip(listening, stage.layout.fetch(traced), strict=True):
             stage.announce(Traced(stage=stage.name, step=step, update=0, value=value), to=[hook])
         told = {name: float(value) for name, value in jax.device_get(metrics).items()}
 

@@ -3,17 +3,26 @@
 Rows are right-padded. A row's new tokens go to the slots behind the padded prompt, the same slot for every row,
 which keeps the cache update a slice; their rotary positions count on from the row's own length, and the mask
 leaves out the pads between. What a row says does not depend on the rows beside it: its key is its own.
+
+The width of the prompts is brought to one of a few, the *buckets*, before anything is compiled: there are as many
+programs as buckets in use, whatever lengths there are. The cache lives inside the program, as the loop's carry, and
+is updated in place: it is there once, and not after the last token.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rlhf import likelihood
 from rlhf.model import Cache, Decoder, Params, logits_of
+from rlhf.sampling import Sampler, draw
+
+_NARROWEST = 16  # below that a bucket of its own saves nothing
 
 
 class Generation(NamedTuple):
@@ -22,10 +31,12 @@ class Generation(NamedTuple):
     tokens: Array
     """int32 ``[batch, budget]``; pads after the end of text."""
     logprobs: Array
-    """float32 ``[batch, budget]``: log-probability (nats) of each token under the distribution it was drawn
-    from (at temperature 0, under the model's own); 0 at pads."""
+    """float32 ``[batch, budget]``: log-probability (nats) of each token under the distribution it was drawn from,
+    truncated and renormalised as that was (at temperature 0, under the model's own); 0 at pads."""
     lengths: Array
     """int32 ``[batch]``: tokens decoded, the end-of-text token counted."""
+    steps: Array
+    """int32 ``[]``: tokens that the loop drew for every row; fewer than `budget` where all rows ended before."""
 
 
 class Scores(NamedTuple):
@@ -42,7 +53,7 @@ class _State(NamedTuple):
     tokens: Array
     logprobs: Array
     done: Array
-    logits: Array
+    last: Array
     cache: Cache
 
 
@@ -51,11 +62,26 @@ def row_keys(key: Array, rows: Array) -> Array:
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
 
 
-@partial(jax.jit, static_argnames=("decoder", "budget", "temperature", "eos", "pad"))
+def bucket(length: int, buckets: Sequence[int] = ()) -> int:
+    """The width that prompts of up to `length` tokens are brought to: the least of `buckets` that holds them.
+
+    Without `buckets`: the next power of two, from 16 on.
+    """
+    if not buckets:
+        return max(_NARROWEST, 1 << (length - 1).bit_length())
+    fitting = [width for width in buckets if width >= length]
+    if not fitting:
+        raise ValueError(
+            f"expected prompts of at most {max(buckets)} tokens, the widest of `buckets`, got one of {length}: "
+            "add a wider bucket"
+        )
+    return min(fitting)
+
+
 def generate(
     params: Params,
-    prompts: Array,
-    lengths: Array,
+    prompts: Array | np.ndarray,
+    lengths: Array | np.ndarray,
     keys: Array,
     *,
     decoder: Decoder,
@@ -63,81 +89,139 @@ def generate(
     temperature: float,
     eos: int | None,
     pad: int,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    buckets: Sequence[int] = (),
 ) -> Generation:
     """Continue right-padded `prompts` (int32 ``[batch, time]``, true `lengths` ``[batch]``) by up to `budget` tokens.
 
-    Temperature 0 is greedy. Otherwise each row is sampled with its own key of `keys` ``[batch]`` from the full
-    softmax of logits / temperature. A row ends with `eos`, and the loop when every row has; where `eos` is None,
-    every row has `budget` tokens.
+    Temperature 0 is greedy. Otherwise each row is sampled with its own key of `keys` ``[batch]`` from the softmax of
+    logits / temperature, or from what `top_k` and `top_p` leave of it (see `Sampler`). A row ends with `eos`, and the
+    loop when every row has; where `eos` is None, every row has `budget` tokens.
+
+    The prompts are cut or padded to the `bucket` of the longest one. A caller whose batches differ and who wants one
+    program for all of them passes one bucket.
     """
+    sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
+    _check(prompts, lengths, keys, budget)
+    width = bucket(int(lengths.max()), buckets)
+    return decode(
+        params,
+        _widened(prompts, width, pad),
+        lengths,
+        keys,
+        decoder=decoder,
+        budget=budget,
+        sampler=sampler,
+        eos=eos,
+        pad=pad,
+    )
+
+
+def _check(prompts: Array | np.ndarray, lengths: Array | np.ndarray, keys: Array, budget: int) -> None:
+    """Refuse what would give an answer that means nothing: no shape error tells of it."""
+    if budget < 1:
+        raise ValueError(f"expected `budget` to be at least 1, got {budget}")
+    if prompts.ndim != 2 or prompts.shape[0] < 1 or lengths.shape != prompts.shape[:1]:
+        raise ValueError(
+            "expected `prompts` of shape (batch, time) and `lengths` of shape (batch,) with at least one row, "
+            f"got {prompts.shape} and {lengths.shape}"
+        )
+    if keys.shape[:1] != prompts.shape[:1]:
+        raise ValueError(
+            f"expected one key for each of the {prompts.shape[0]} rows, got `keys` of shape {keys.shape}: "
+            "make them with `row_keys`"
+        )
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest < 1:
+        raise ValueError(
+            f"expected prompts of at least 1 token, got a length of {shortest}: begin every prompt with the "
+            "begin-of-text token"
+        )
+    if longest > prompts.shape[1]:
+        raise ValueError(
+            f"expected `lengths` of at most {prompts.shape[1]}, the prompts' width, got {longest}"
+        )
+
+
+def _widened(prompts: Array | np.ndarray, width: int, pad: int) -> Array | np.ndarray:
+    """Prompts cut or padded to `width`; what is cut off are pads. Where they lie, they stay."""
+    xp = jnp if isinstance(prompts, Array) else np
+    short = max(0, width - prompts.shape[1])
+    kept = prompts[:, :width]
+    return xp.pad(kept, ((0, 0), (0, short)), constant_values=pad) if short else kept
+
+
+@partial(jax.jit, static_argnames=("decoder", "budget", "sampler", "eos", "pad"))
+def decode(
+    params: Params,
+    prompts: Array,
+    lengths: Array,
+    keys: Array,
+    *,
+    decoder: Decoder,
+    budget: int,
+    sampler: Sampler,
+    eos: int | None,
+    pad: int,
+) -> Generation:
+    """The program behind `generate`, one for each width of `prompts`; its arguments are taken as they are."""
     batch, time = prompts.shape
-    slots = time + budget
-    slot_index = jnp.arange(slots)
-    in_prompt = slot_index[None, :] < lengths[:, None]
-
-    positions = jnp.broadcast_to(jnp.arange(time), (batch, time))
-    causal = slot_index[None, None, :] <= jnp.arange(time)[None, :, None]
-    shape = (batch, decoder.config.kv_heads, slots, decoder.config.head_size)
-    empty = tuple(
-        (jnp.zeros(shape, decoder.dtype), jnp.zeros(shape, decoder.dtype))
-        for _ in range(decoder.config.layers)
+    # The products would round the weights themselves, but in every step; float32 norms stay what they are.
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf if path[-1].key == "scale" else leaf.astype(decoder.dtype), params
     )
-    hidden, cache = decoder.apply(
-        {"params": params}, prompts, positions, jnp.broadcast_to(causal, (batch, time, slots)), empty, 0
-    )  # pyright: ignore[reportAssignmentType]
+    # Over the prompt alone, whose pads come last: a causal mask does, and with it whatever kernel there is for that.
+    hidden, kept = decoder.apply({"params": params}, prompts)  # pyright: ignore[reportAssignmentType]
+    room = ((0, 0), (0, 0), (0, budget - 1), (0, 0))  # the last token is never read
+    cache = jax.tree.map(lambda x: jnp.pad(x, room), kept)
+    slots = jnp.arange(time + budget - 1)
+    in_prompt = slots[None, :] < lengths[:, None]
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]  # pyright: ignore
-    start = _State(
-        step=jnp.zeros((), jnp.int32),
-        tokens=jnp.full((batch, budget), pad, jnp.int32),
-        logprobs=jnp.zeros((batch, budget), jnp.float32),
-        done=jnp.zeros((batch,), bool),
-        logits=logits_of(decoder, params, last),
-        cache=cache,  # pyright: ignore[reportArgumentType]
-    )
 
-    def unfinished(state: _State) -> Array:
-        return (state.step < budget) & ~jnp.all(state.done)
-
-    def step(state: _State) -> _State:
-        if temperature == 0:
-            logits = state.logits
-            token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        else:
-            logits = state.logits / temperature
-            here = jax.vmap(lambda key: jax.random.fold_in(key, state.step))(keys)
-            token = jax.vmap(jax.random.categorical)(here, logits).astype(jnp.int32)
-        logprob = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
-        token = jnp.where(state.done, pad, token)
-        tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], state.step, axis=1)
-        logprobs = jax.lax.dynamic_update_slice_in_dim(
-            state.logprobs, jnp.where(state.done, 0.0, logprob)[:, None], state.step, axis=1
-        )
-        slot = time + state.step
-        mask = in_prompt | ((slot_index >= time) & (slot_index <= slot))[None, :]
-        hidden, cache = decoder.apply(
-            {"params": params},
-            token[:, None],
-            (lengths + state.step)[:, None],
-            mask[:, None, :],
-            state.cache,
-            slot,
-        )  # pyright: ignore[reportAssignmentType]
-        return _State(
+    def emit(state: _State) -> _State:
+        """Draw the tokens of this step from the hidden states before it."""
+        here = jax.vmap(lambda key: jax.random.fold_in(key, state.step))(keys)
+        token, logprob = draw(logits_of(decoder, params, state.last), here, sampler)
+        token, logprob = jnp.where(state.done, pad, token), jnp.where(state.done, 0.0, logprob)
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=state.step, axis=1)
+        return state._replace(
             step=state.step + 1,
-            tokens=tokens,
-            logprobs=logprobs,
+            tokens=put(state.tokens, token[:, None]),
+            logprobs=put(state.logprobs, logprob[:, None]),
             done=state.done if eos is None else state.done | (token == eos),
-            logits=logits_of(decoder, params, hidden[:, 0]),  # pyright: ignore
-            cache=cache,  # pyright: ignore[reportArgumentType]
         )
 
-    end = jax.lax.while_loop(unfinished, step, start)
+    def read(state: _State) -> _State:
+        """Put the tokens drawn last through the decoder."""
+        before = state.step - 1
+        token = jax.lax.dynamic_slice_in_dim(state.tokens, before, 1, axis=1)
+        slot = time + before
+        mask = in_prompt | ((slots >= time) & (slots <= slot))[None, :]
+        hidden, cache = decoder.apply(
+            {"params": params}, token, (lengths + before)[:, None], mask[:, None, :], state.cache, slot
+        )  # pyright: ignore[reportAssignmentType]
+        return state._replace(last=hidden[:, 0], cache=cache)  # pyright: ignore
+
+    start = emit(
+        _State(
+            step=jnp.zeros((), jnp.int32),
+            tokens=jnp.full((batch, budget), pad, jnp.int32),
+            logprobs=jnp.zeros((batch, budget), jnp.float32),
+            done=jnp.zeros((batch,), bool),
+            last=last,
+            cache=cache,
+        )
+    )
+    end = jax.lax.while_loop(
+        lambda state: (state.step < budget) & ~jnp.all(state.done), lambda state: emit(read(state)), start
+    )
     counted = jnp.full((batch,), budget, jnp.int32)
     if eos is not None:
         found = end.tokens == eos
         first = jnp.argmax(found, axis=1).astype(jnp.int32) + 1
         counted = jnp.where(jnp.any(found, axis=1), first, counted)
-    return Generation(end.tokens, end.logprobs, counted)
+    return Generation(end.tokens, end.logprobs, counted, end.step)
 
 
 @partial(jax.jit, static_argnames=("decoder",))

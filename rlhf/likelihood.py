@@ -35,9 +35,13 @@ def of_targets(
     def part(hidden: Array, targets: Array) -> Likelihood:
         logits = logits_of(decoder, params, hidden) / temperature
         norm = jax.nn.logsumexp(logits, axis=-1)
-        picked = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-        entropy = norm - jnp.sum(jnp.exp(logits - norm[:, None]) * logits, axis=-1)
-        return Likelihood(picked - norm, entropy, jnp.argmax(logits, axis=-1) == targets)
+        own = jnp.take_along_axis(logits, targets[:, None], axis=-1)
+        surprise = norm[:, None] - logits
+        entropy = jnp.sum(jnp.exp(-surprise) * surprise, axis=-1)
+        # An argmax would say the same, and take as long as the product that made the logits.
+        lower = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) < targets[:, None]
+        beaten = jnp.any((logits > own) | ((logits == own) & lower), axis=-1)
+        return Likelihood(own[:, 0] - norm, entropy, ~beaten)
 
     rows = max(1, _LOGITS_AT_ONCE // decoder.config.vocabulary)
     if len(wanted) <= rows:

@@ -5,7 +5,7 @@ several epochs of updates on that. The parent is the reference, frozen. Everythi
 the key and the iteration's number, so that a stage can go on anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -15,11 +15,11 @@ import numpy as np
 from jax import Array
 
 from rlhf.batches import Prompts
-from rlhf.events import BatchConsumed, RolledOut, RowIds, Traced, Updated
+from rlhf.events import BatchConsumed, RolledOut, Traced, Updated
 from rlhf.model import Decoder
 from rlhf.optimiser import Loss, Optimiser, Parts, State, prepare, update, whole
-from rlhf.rollout import Reward, Rollout, Sampling, roll_out
-from rlhf.shaping import kl_estimate, response_mask
+from rlhf.rollout import Reward, Rollout, Sampling, ended, roll_out
+from rlhf.shaping import kl_estimate
 from rlhf.stage import Stage
 
 
@@ -37,15 +37,23 @@ class Method(Protocol):
 
     @property
     def loss(self) -> Loss:
-        """On minibatches of the lesson."""
+        """On minibatches of the lesson.
+
+        Among its metrics are `val/ratio`, the ratio of new to old probabilities summed over tokens, and
+        `policy/approxkl_avg`, half the square of its logarithm: before the first update they have to be 1 and 0. Of a
+        metric whose name ends in `_max` an iteration's largest is told, of any other the mean over updates.
+        """
         ...
 
     def lesson(self, rollout: Rollout, coefficient: Array) -> Lesson:
-        """Made of the whole rollout batch; `coefficient` weighs the KL."""
+        """Made of the whole rollout batch, jitted; `coefficient` (float32 ``[]``) weighs the KL.
+
+        Its metrics hold those of `objective`.
+        """
         ...
 
     def adjust(self, coefficient: float, kl: float, answers: int) -> float:
-        """The KL coefficient after an iteration of `answers` answers with mean summed KL `kl`."""
+        """The KL coefficient after an iteration of `answers` answers whose summed KLs had the mean `kl`."""
         ...
 
 
@@ -53,15 +61,16 @@ class Method(Protocol):
 class Passes:
     """How often each rollout batch is learnt from."""
 
-    epochs: int
-    """Passes over it, each in a new order."""
-    minibatch: int
-    """Rows per update; divides the rollout batch."""
+    epochs: int = 4
+    """Passes over it, each in a new order. 4 as in arXiv 1909.08593 and TRL; many trainers of today take 1."""
+    minibatch: int | None = None
+    """Rows per update; divides the rollout batch. None: the whole of it."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "minibatch"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected `{name}` to be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"expected `{name}` to be positive, got {value}")
 
 
 class Carried(NamedTuple):
@@ -69,7 +78,7 @@ class Carried(NamedTuple):
 
     learner: State
     coefficient: Array
-    """float32 ``[]``: weight of the KL."""
+    """float32 ``[]``: weight of the KL, which an adaptive one moves."""
     key: Array
     """uint32: the raw key that all samples and orders follow from."""
 
@@ -95,17 +104,21 @@ def follow(
 
     Where the last row of `order` is filled up with -1, prompts of the same row take those places, so that a prompt
     is shown a little more often than asked; the hooks hear of every showing. The schedule of the rate counts updates.
+    `eos` is the token that ends an answer.
     """
     batch = order.shape[1]
-    if batch % passes.minibatch:
+    size = batch if passes.minibatch is None else passes.minibatch
+    if batch % size:
         raise ValueError(
-            f"expected the rollout batch to be a multiple of `minibatch`, got {batch} and {passes.minibatch}"
+            f"expected the rollout batch to be a multiple of `minibatch`, got {batch} and {size}"
         )
-    steps, updates = len(order), passes.epochs * (batch // passes.minibatch)
+    steps, updates = len(order), passes.epochs * (batch // size)
     learner, frozen = prepare(parts, optimiser, stage.lora, jax.random.fold_in(key, steps))
     start = Carried(learner, jnp.float32(coefficient), jax.random.key_data(key))
     first, carried = stage.begin(steps, start)
-    learner, reference, frozen = stage.layout.place((carried.learner, parts["policy"], frozen))
+    learner, frozen = stage.layout.place((carried.learner, frozen))
+    # Adapters leave the parent as it is: it is the reference then, and needs no copy.
+    reference = frozen["policy"] if "policy" in frozen else stage.layout.place(parts["policy"])
     coefficient, key = float(carried.coefficient), jax.random.wrap_key_data(jnp.asarray(carried.key))
     listening = [hook for hook in stage.hooks if hook.traced is not None]
     for step in range(first, steps):
@@ -114,9 +127,8 @@ def follow(
         ids = tuple(prompts.ids[i] for i in index)
         asked = Prompts(tokens=prompts.tokens[index], lengths=prompts.lengths[index], ids=ids)
         step_key = jax.random.fold_in(key, step)
-        now = whole(learner.parts, frozen, stage.lora)
         rollout = roll_out(
-            now,
+            whole(learner.parts, frozen, stage.lora),
             reference,
             asked,
             reward,
@@ -127,29 +139,34 @@ def follow(
             pad=pad,
             stage=stage,
         )
+        # All that is small comes to the host at once: the hooks are told of it, and minibatches are cut there.
+        lesson = method.lesson(rollout, np.float32(coefficient))  # pyright: ignore[reportArgumentType]
+        said, lesson = stage.layout.fetch((rollout, lesson))
         stage.announce(BatchConsumed(stage=stage.name, step=step, role="prompt", rows=ids))
-        stage.announce(_rolled_out(stage, step, asked, rollout))
-        lesson = method.lesson(rollout, jnp.float32(coefficient))
-        learnt, taken = [], 0
-        for epoch in range(passes.epochs):
-            shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(step_key, 1 + epoch), batch))
-            for part in shuffled.reshape(-1, passes.minibatch):
-                learner, of_part, traced = update(
-                    learner,
-                    frozen,
-                    stage.layout.feed({name: value[part] for name, value in lesson.batch.items()}),
-                    optimiser.rate(step * updates + taken, steps * updates),
-                    loss=method.loss,
-                    adam=optimiser.adam,
-                    lora=stage.lora,
-                    accumulate=optimiser.accumulate,
-                    traces=tuple(hook.traced for hook in listening),  # pyright: ignore[reportArgumentType]
-                )
-                for hook, value in zip(listening, jax.device_get(traced), strict=True):
-                    stage.announce(Traced(stage=stage.name, step=step, update=taken, value=value), to=[hook])
-                learnt.append(of_part)
-                taken += 1
-        metrics = _told(lesson.metrics, learnt) | {"objective/kl_coef": coefficient}
+        stage.announce(_rolled_out(stage, step, asked, said))
+        learnt, rate = [], 0.0
+        for part in _minibatches(step_key, passes.epochs, batch, size):
+            rate = optimiser.rate(step * updates + len(learnt), steps * updates)
+            learner, of_part, traced = update(
+                learner,
+                frozen,
+                stage.layout.feed({name: value[part] for name, value in lesson.batch.items()}),
+                rate,
+                loss=method.loss,
+                adam=optimiser.adam,
+                lora=stage.lora,
+                accumulate=optimiser.accumulate,
+                traces=tuple(hook.traced for hook in listening),  # pyright: ignore[reportArgumentType]
+                layout=stage.layout,
+            )
+            for hook, value in zip(listening, stage.layout.fetch(traced), strict=True):
+                told = Traced(stage=stage.name, step=step, update=len(learnt), value=value)
+                stage.announce(told, to=[hook])
+            learnt.append(of_part)
+        learnt = jax.device_get(learnt)
+        _check_first(learnt[0], decoder, stage.name, step)
+        metrics = _told(lesson.metrics, learnt)
+        metrics |= {"objective/kl_coef": coefficient, "learning_rate": rate}
         # Rounded as it is saved: a resumed stage has to go on with the very same number.
         coefficient = float(np.float32(method.adjust(coefficient, metrics["objective/kl"], batch)))
 
@@ -163,46 +180,84 @@ def follow(
 
 
 def objective(rollout: Rollout, eos: int) -> dict[str, Array]:
-    """Metrics of a rollout that every method has, under the field's usual names. Traceable."""
-    mask = response_mask(rollout.lengths, rollout.logprobs.shape[1])
-    last = rollout.starts + rollout.lengths - 1
-    ended = jnp.take_along_axis(rollout.tokens, last[:, None], axis=1)[:, 0] == eos
-    kl = kl_estimate(rollout.logprobs, rollout.reference) * mask
+    """Metrics of a rollout that every method has, under TRL's names. Traceable.
+
+    `objective/kl` and its like are summed over an answer's tokens and averaged over answers. The mean of k1, which
+    the reward is charged with, may be below 0 by chance; that of k3 may not.
+    """
+
+    def summed(x: Array) -> Array:
+        return jnp.mean(jnp.sum(x, axis=1))
+
+    own, frozen = rollout.logprobs, rollout.reference
     return {
-        "objective/kl": jnp.mean(jnp.sum(kl, axis=1)),
+        "objective/kl": summed(kl_estimate(own, frozen)),
+        "objective/kl_k2": summed(kl_estimate(own, frozen, "k2")),
+        "objective/kl_k3": summed(kl_estimate(own, frozen, "k3")),
+        "objective/entropy": summed(-own),
         "objective/scores": jnp.mean(rollout.scores),
-        "objective/length": jnp.mean(rollout.lengths.astype(jnp.float32)),
-        "objective/eos_rate": jnp.mean(ended.astype(jnp.float32)),
-        "objective/sampler_drift": jnp.max(jnp.abs(rollout.logprobs - rollout.sampled_logprobs) * mask),
+        "val/length": jnp.mean(rollout.lengths.astype(jnp.float32)),
+        "val/eos_rate": jnp.mean(ended(rollout, eos).astype(jnp.float32)),
+        "val/sampler_drift": jnp.max(jnp.abs(own - rollout.sampled_logprobs)),
     }
 
 
-def _told(objective: dict[str, Array], learnt: Sequence[dict[str, Array]]) -> dict[str, float]:
-    """What an iteration's update is announced with: the lesson's metrics, and the means over its minibatches."""
-    lesson, parts = jax.device_get((objective, learnt))
-    means = {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
-    first = {"policy/first_ratio": float(parts[0]["policy/ratio"])}
-    return {name: float(value) for name, value in lesson.items()} | means | first
+def _minibatches(key: Array, epochs: int, batch: int, size: int) -> Iterator[np.ndarray]:
+    """Row numbers of each update of an iteration: every row once an epoch, in an order of the epoch's own."""
+    for epoch in range(epochs):
+        order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 1 + epoch), batch))
+        yield from order.reshape(-1, size)
 
 
-def _rolled_out(stage: Stage, step: int, asked: Prompts, rollout: Rollout) -> RolledOut:
-    seen = stage.layout.fetch(rollout)
-    width = seen.logprobs.shape[1]
-    index = np.minimum(seen.starts[:, None] + np.arange(width), seen.tokens.shape[1] - 1)
-    mask = np.arange(width) < seen.lengths[:, None]
-    rows: tuple[RowIds, ...] = asked.ids
+def _check_first(metrics: Mapping[str, np.ndarray], decoder: Decoder, stage: str, step: int) -> None:
+    """Before the first update the policy is the one that answered, so that every ratio is 1.
+
+    Where it is not, rollout and update disagree on temperature, positions or masks, and what is learnt is wrong
+    without looking so. Raises FloatingPointError where the root mean square of the log-ratio is above 0.01 (0.1 in
+    bfloat16): far above rounding, on a GPU too, and far below any such disagreement.
+    """
+    most = 0.01 if decoder.dtype == "float32" else 0.1
+    gap = float(np.sqrt(2 * metrics["policy/approxkl_avg"]))
+    if not gap <= most:
+        raise FloatingPointError(
+            f"{stage}, step {step}: expected the log-ratio of the first minibatch to be 0 within {most}, got {gap:.3g} "
+            f"(root mean square; the mean ratio is {float(metrics['val/ratio']):.6g})"
+        )
+
+
+def _told(lesson: Mapping[str, np.ndarray], learnt: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
+    """What an iteration's update is announced with: the lesson's metrics, and the loss's over its updates."""
+    told = {name: float(value) for name, value in lesson.items()}
+    for name in learnt[0]:
+        values = [part[name] for part in learnt]
+        told[name] = float(np.max(values) if name.endswith("_max") else np.mean(values))
+    ratios = [part["val/ratio"] for part in learnt]
+    return told | {
+        "val/ratio_var": float(np.var(ratios, ddof=1))
+        if len(ratios) > 1
+        else 0.0,  # of the updates' means, as in TRL
+        "val/ratio_first": float(ratios[0]),
+        "policy/approxkl_first": float(learnt[0]["policy/approxkl_avg"]),
+    }
+
+
+def _rolled_out(stage: Stage, step: int, asked: Prompts, said: Rollout) -> RolledOut:
+    """The event, of a rollout of NumPy arrays."""
+    width = said.logprobs.shape[1]
+    mask = np.arange(width) < said.lengths[:, None]
+    index = np.minimum(said.starts[:, None] + np.arange(width), said.tokens.shape[1] - 1)
     return RolledOut(
         stage=stage.name,
         step=step,
-        rows=rows,
+        rows=asked.ids,
         prompts=asked.tokens,
         prompt_lengths=asked.lengths,
-        tokens=np.take_along_axis(seen.tokens, index, axis=1),
-        lengths=seen.lengths,
+        tokens=np.take_along_axis(said.tokens, index, axis=1),  # pyright: ignore[reportArgumentType]
+        lengths=said.lengths,  # pyright: ignore[reportArgumentType]
         mask=mask,
-        logprobs=seen.logprobs * mask,
-        reference=seen.reference * mask,
-        kl=(seen.logprobs - seen.reference) * mask,
-        values=seen.values * mask,
-        scores=seen.scores,
+        logprobs=said.logprobs,  # pyright: ignore[reportArgumentType]
+        reference=said.reference,  # pyright: ignore[reportArgumentType]
+        kl=said.logprobs - said.reference,  # pyright: ignore[reportArgumentType]
+        values=said.values,  # pyright: ignore[reportArgumentType]
+        scores=said.scores,  # pyright: ignore[reportArgumentType]
     )

@@ -33,7 +33,7 @@ class CrossEntropy:
         hidden = hidden_states(self.decoder, parts["model"], tokens[:, :-1], segments)
         found = likelihood.of_targets(self.decoder, parts["model"], hidden, tokens[:, 1:])
         count = jnp.sum(weight)
-        metrics = {"accuracy": (jnp.sum(found.hit * weight), count)}
+        metrics = {"mean_token_accuracy": (jnp.sum(found.hit * weight), count), "num_tokens": count}
         return -jnp.sum(found.logprobs * weight), count, metrics
 
 

@@ -25,7 +25,7 @@ def run(
 ) -> None:
     """Train the recipe's stages for both twins, audit each, and write the report.
 
-    A run that was stopped goes on from its last finished stage when it is started again.
+    A run that was stopped, however, goes on from its last saved state when it is started again.
 
     Examples:
 
@@ -45,7 +45,7 @@ def run(
         try:
             findings = run_recipe(checked, folder, terminal)
         except KeyboardInterrupt:
-            complain("interrupted: the same command goes on from the last finished stage")
+            complain("interrupted: the same command goes on from the last saved state")
             raise typer.Exit(130) from None
     console = Console()
     console.print(table(findings))

@@ -45,7 +45,7 @@ class Terminal:
             transient=True,
         )
         self._task: TaskID | None = None
-        self._title, self._total, self._done = "", 0, 0
+        self._title, self._total, self._done, self._skipped = "", 0, 0, 0
         self._started = self._spoke = 0.0
 
     def __enter__(self) -> "Terminal":
@@ -63,10 +63,17 @@ class Terminal:
 
     def begin(self, title: str, total: int) -> None:
         """Start a bar."""
-        self._title, self._total, self._done = title, total, 0
+        self._title, self._total, self._done, self._skipped = title, total, 0, 0
         self._started = self._spoke = time.monotonic()
         if self.console.is_terminal:
             self._task = self._bars.add_task(escape(title), total=total)
+
+    def skip(self, count: int) -> None:
+        """Move the bar over what an earlier run has done, which took none of this run's time."""
+        self._done += count
+        self._skipped = count
+        if self._task is not None:
+            self._bars.reset(self._task, completed=count)
 
     def advance(self, count: int) -> None:
         """Move the bar on."""
@@ -75,7 +82,7 @@ class Terminal:
             self._bars.advance(self._task, count)
         elif (now := time.monotonic()) - self._spoke >= _QUIET_SECONDS:
             self._spoke = now
-            left = (now - self._started) / self._done * (self._total - self._done)
+            left = (now - self._started) / (self._done - self._skipped) * (self._total - self._done)
             self.say(f"{self._title}: {self._done} of {self._total}, about {left:.0f} s left")
 
     def end(self, outcome: str) -> None:

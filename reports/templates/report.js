@@ -26,7 +26,7 @@
   // while they are drawn.
   const drawShown = async () => {
     for (const plot of document.querySelectorAll(".plot")) {
-      if (plot.closest("[hidden]") || drawn.has(plot)) continue;
+      if (plot.closest("[hidden], details:not([open])") || drawn.has(plot)) continue;
       draw(plot);
       await new Promise((done) => setTimeout(done));
     }
@@ -106,7 +106,7 @@
   };
   const pickCohort = (value) => {
     for (const select of cohorts) select.value = value;
-    if (cohorts.length) show(".panels", "cohort", value);
+    if (cohorts.length) show(".panels[data-cohort]", "cohort", value);
     drawShown();
   };
 
@@ -152,11 +152,12 @@
       });
     });
   }
+  for (const fold of document.querySelectorAll("details.curves")) fold.addEventListener("toggle", drawShown);
   addEventListener("hashchange", restore);
   dark.addEventListener("change", redraw);
   addEventListener("beforeprint", () => {
     printing = true;
-    for (const leak of document.querySelectorAll("details")) leak.open = true;
+    for (const leak of document.querySelectorAll("details:not(.curves)")) leak.open = true;
     redraw();
   });
   addEventListener("afterprint", () => { printing = false; redraw(); });

@@ -94,6 +94,9 @@ class Quiet:
     def begin(self, title: str, total: int) -> None:
         self.begun.append((title, total))
 
+    def skip(self, count: int) -> None:
+        self.done += count
+
     def advance(self, count: int) -> None:
         self.done += count
 

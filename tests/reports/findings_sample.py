@@ -5,6 +5,7 @@ import random
 from hashlib import sha256
 
 from reports import (
+    Curve,
     Definition,
     Difference,
     DistanceRow,
@@ -146,6 +147,7 @@ def build(*, seed: int = 0, per_stratum: int = 16, strength: float = 1.0, hostil
             Definition(name="verbatim", text="Greedy completion equal to the training text."),
         ],
         stages=_stages(len(examples)),
+        curves=_curves(rng),
         rates=rates,
         totals=totals,
         likelihoods=[_likelihood(rng, stage, cohort, strength) for stage in STAGES for cohort in COHORTS],
@@ -194,6 +196,7 @@ def empty() -> Findings:
         "examples",
         "evidence",
         "definitions",
+        "curves",
     )
     return full.model_copy(
         update={name: [] for name in names} | {"evidence_total": 0, "stages": [], "levels": []}
@@ -202,31 +205,43 @@ def empty() -> Findings:
 
 def _stages(examples: int) -> list[Stage]:
     shared = {"steps": 400, "examples": examples // 3, "exposures": 1360}
-    metrics = {"A": {"loss": 1.2345678}, "B": {"loss": 1.198}}
-    rl = {twin: {"kl": 0.021, "reward": 1.7, "clip_fraction": 0.08} for twin in "AB"}
     return [
         Stage(
             name="pretrain", method="pretrain", parent=None, uses=[], cohort=None, role=None, steps=800,
-            examples=900, exposures=7200, metrics={"A": {"loss": 2.31}},
+            examples=900, exposures=7200,
         ),
         Stage(
             name="sft", method="sft", parent="pretrain", uses=[], cohort="sft", role="target",
-            metrics=metrics, **shared,
+            **shared,
         ),
         Stage(
             name="reward", method="reward", parent="sft", uses=[], cohort="reward", role="preferred",
-            metrics={twin: {"accuracy": 0.93} for twin in "AB"},
             note="Read with the language head of its parent on the trunk of the reward model.", **shared,
         ),
         Stage(
             name="ppo", method="ppo", parent="sft", uses=["reward"], cohort="ppo", role="prompt",
-            metrics=rl, **shared,
+            **shared,
         ),
         Stage(
             name="ipo", method="ipo", parent="sft", uses=[], cohort="reward", role="preferred",
-            metrics=metrics, **shared,
+            **shared,
         ),
     ]  # fmt: skip
+
+
+def _curves(rng: random.Random) -> list[Curve]:
+    metrics = {"ppo": ("objective/kl", "objective/scores", "loss"), "reward": ("accuracy", "loss")}
+    found = []
+    for stage in STAGES:
+        for metric in metrics.get(stage, ("loss", "grad_norm")):
+            for twins in (["A", "B"],) if stage == "pretrain" else (["A"], ["B"]):
+                values = [3 / (1 + step / 20) + rng.gauss(0, 0.05) for step in range(0, 400, 10)]
+                found.append(
+                    Curve(
+                        stage=stage, twins=twins, metric=metric, steps=list(range(0, 400, 10)), values=values
+                    )
+                )
+    return found
 
 
 def _example(

@@ -14,7 +14,8 @@ from reports import render_html
 
 pytestmark = pytest.mark.browser
 NAMES = {"sft": HOSTILE[0], "ppo": HOSTILE[3], "reward": HOSTILE[6]}
-DRAWN = "() => [...document.querySelectorAll('.plot:not([hidden] *)')].every(plot => plot.querySelector('.main-svg'))"
+SHOWN = ".plot:not([hidden] *, details:not([open]) *)"
+DRAWN = f"() => [...document.querySelectorAll('{SHOWN}')].every(plot => plot.querySelector('.main-svg'))"
 DISTANCES = "() => [...document.querySelectorAll('#example-table td.outcome:nth-child(10)')].map(c => +c.dataset.sort)"
 
 
@@ -89,11 +90,22 @@ def test_figures_follow_the_scheme_and_the_printer(browser: Browser, files: dict
         assert page.locator("details:not([open])").count() > 0
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         page.wait_for_function(f"() => {ink} === '{light}'")
-        assert page.locator("details:not([open])").count() == 0
+        assert page.locator("details:not([open], .curves)").count() == 0
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         page.wait_for_function(f"() => {ink} === '{dark}'")
         page.emulate_media(color_scheme="light")
         page.wait_for_function(f"() => {ink} === '{light}'")
+
+
+def test_curves_are_drawn_when_their_stage_is_opened(browser: Browser, files: dict[str, Path]):
+    with opened(browser, files["hostile"]) as page:
+        folds = page.locator("details.curves")
+        assert folds.count() == 5
+        assert folds.locator(".main-svg").count() == 0
+        folds.last.locator("summary").click()
+        page.wait_for_function(DRAWN)
+        assert folds.last.locator(".main-svg:visible").count() > 0
+        assert folds.first.locator(".main-svg").count() == 0
 
 
 def test_what_is_chosen_narrows_the_page_and_the_hash_keeps_it(browser: Browser, files: dict[str, Path]):

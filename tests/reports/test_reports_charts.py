@@ -3,10 +3,11 @@ import re
 
 import plotly.graph_objects as go
 import pytest
-from findings_sample import BINS, COHORTS, HOSTILE, STRATA, build, empty, renamed
+from findings_sample import BINS, COHORTS, HOSTILE, STAGES, STRATA, build, empty, renamed
 
 from reports import Findings
 from reports.charts import distance_histograms, dose_response, forest, likelihood_forest
+from reports.curves import curves
 from reports.flow import flow
 from reports.selection import View
 from reports.theme import PALETTE, Panel, label
@@ -23,6 +24,8 @@ def panels(findings: Findings) -> list[Panel]:
             *dose_response(findings, cohort),
             *distance_histograms(findings, cohort),
         ]
+    for stage in STAGES:
+        found += curves(findings, stage)
     return [panel for panel in found if panel is not None]
 
 
@@ -138,6 +141,22 @@ def test_likelihoods_are_drawn_in_nats():
     drawn = sorted(x for trace in panel.figure["data"] for x in trace["x"])
     assert drawn == sorted(row.difference.value for row in FULL.likelihoods)
     assert panel.figure["layout"]["xaxis"]["title"]["text"] == "nats per token"
+
+
+def test_curves_draw_every_metric_of_a_stage_with_a_line_for_each_twin():
+    told = {(c.metric, *c.twins): c for c in FULL.curves if c.stage == "ppo"}
+    drawn = curves(FULL, "ppo")
+    assert [panel.title for panel in drawn] == ["loss", "objective/kl", "objective/scores"]
+    for panel in drawn:
+        first, second = panel.figure["data"]
+        assert first["line"] != second["line"]
+        for trace, twin in ((first, "A"), (second, "B")):
+            curve = told[panel.title, twin]
+            assert (trace["x"], trace["y"]) == (curve.steps, curve.values)
+            assert f"win {twin} ends at {curve.values[-1]:.4g}" in panel.caption
+    (shared,) = [panel for panel in curves(FULL, "pretrain") if panel.title == "loss"]
+    assert len(shared.figure["data"]) == 1
+    assert shared.caption.startswith("Twins A and B end at")
 
 
 def test_nothing_measured_is_nothing_drawn():

@@ -170,9 +170,10 @@ def test_data_for_scripts_cannot_end_its_script(page: Page):
 
 def test_the_sections_come_in_their_order(page: Page):
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
-    assert sections == ["run", "rates", "flow", "dose", "distance", "likelihood", "transitions", "evidence",
+    assert sections == ["run", "rates", "flow", "dose", "distance", "likelihood", "transitions",
+                        "training", "evidence",
                         "examples", "reading"]  # fmt: skip
-    contents = [values["href"] for tag, values in page.elements if tag == "a"][1:12]
+    contents = [values["href"] for tag, values in page.elements if tag == "a"][1:13]
     assert contents == ["#headline", *(f"#{name}" for name in sections)]
     heads = [values for tag, values in page.elements if tag == "th"]
     assert heads

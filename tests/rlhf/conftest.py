@@ -5,7 +5,7 @@ schedule, and tests that need another run of the kind ask for its `train_...` fi
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import pytest
 
 from rlhf import onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pad, rows
+from rlhf.checkpoint import Saver
 from rlhf.events import BatchConsumed, Event, Hook, RolledOut, StageEnded, StageStarted, Updated
 from rlhf.model import Decoder, Params, initialise
 from rlhf.optimiser import Optimiser, update
@@ -220,7 +221,13 @@ def train_reward(decoder: Decoder) -> Callable[[Params, Pairs], Run]:
         return watch(
             params,
             lambda hook: reward.train(
-                params, pairs, order, config, decoder=decoder, stage=Stage(name="reward", hooks=[hook])
+                params,
+                pairs,
+                order,
+                config,
+                decoder=decoder,
+                stage=Stage(name="reward", hooks=[hook]),
+                key=jax.random.key(8),
             ),
         )
 
@@ -262,19 +269,23 @@ TEMPERATURE = 0.7
 
 @pytest.fixture(scope="session")
 def train_ppo(decoder: Decoder, prompts: Prompts) -> Callable[..., Run]:
-    """PPO with two epochs of two minibatches, in passes over the prompts or along an order of as many steps."""
+    """PPO with two epochs of two minibatches, in passes over the prompts or along an order. `saver` is the stage's,
+    `start` what a critic of its own starts from, and `changes` are of the configuration."""
 
     def train(
         params: Params,
-        judge: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        judge: Callable[[np.ndarray, np.ndarray], Any],
         kl_coefficient: float,
         hooks: Sequence[Hook] = (),
         order: np.ndarray | None = None,
+        saver: Saver | None = None,
+        start: Mapping[str, Params] | None = None,
+        **changes: Any,
     ) -> Run:
         along = epochs(len(prompts.tokens), PPO_BATCH, PPO_STEPS, 0) if order is None else order
-        assert along.shape == (PPO_STEPS, PPO_BATCH)
+        assert along.shape[1] == PPO_BATCH
         config = ppo.PPOConfig(
-            optimiser=Optimiser(learning_rate=2e-3, warmup=4),
+            optimiser=Optimiser(learning_rate=2e-3, warmup=4, adam=ppo.ADAM),
             sampling=rollout.Sampling(response=RESPONSE, temperature=TEMPERATURE),
             passes=onpolicy.Passes(epochs=2, minibatch=8),
             kl_coefficient=kl_coefficient,
@@ -286,12 +297,13 @@ def train_ppo(decoder: Decoder, prompts: Prompts) -> Callable[..., Run]:
                 prompts,
                 along,
                 judge,
-                config,
+                replace(config, **changes),
                 decoder=decoder,
                 key=jax.random.key(7),
                 eos=EOS,
                 pad=PAD,
-                stage=Stage(name="ppo", hooks=[*hooks, hook]),
+                stage=Stage(name="ppo", hooks=[*hooks, hook], saver=saver),
+                critic=start,
             ),
         )
 

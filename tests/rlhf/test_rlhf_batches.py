@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf.batches import Rows, batches, chunks, epochs, pack, pad, rows, schedule, take
+from rlhf.batches import Rows, batches, chunks, epochs, pad, rows, schedule, take
 
 tokens = st.integers(1, 299)
 texts = st.lists(st.lists(tokens, max_size=6), min_size=1, max_size=8)
@@ -49,23 +49,17 @@ def test_rows_refuse_what_does_not_fit() -> None:
         rows([[1, 2], [1]], [[3]], [("a",), ("b",)], time=3, fill=0)
 
 
-@given(st.lists(st.lists(tokens, min_size=1, max_size=12), min_size=1, max_size=10), st.integers(1, 7))
-def test_pack_loses_nothing_but_the_tail(sequences: list[list[int]], time: int) -> None:
-    names = [f"example-{i}" for i in range(len(sequences))]
-    found = pack(sequences, names, time=time)
-    stream = [token for sequence in sequences for token in sequence]
-    whole = len(stream) // time * time
-    assert found.tokens.shape == found.weights.shape == (whole // time, time)
-    assert found.tokens.reshape(-1).tolist() == stream[:whole]
-    assert (found.weights == 1).all()
-    # Each example is held once, in the window in which it begins; those that begin in the tail are in none.
-    begins = np.cumsum([0, *map(len, sequences)])
-    expected: list[list[str]] = [[] for _ in range(whole // time)]
-    for name, begin in zip(names, begins, strict=False):
-        if begin < whole:
-            expected[begin // time].append(name)
-    assert [list(ids) for ids in found.ids] == expected
-    assert len(found.ids) == len(found.tokens)
+@given(texts, texts)
+def test_rows_give_weight_to_all_tokens_but_the_first_if_asked(
+    prompts: list[list[int]], ends: list[list[int]]
+) -> None:
+    size = min(len(prompts), len(ends))
+    ids = [(str(i),) for i in range(size)]
+    found = rows(prompts[:size], ends[:size], ids, time=13, fill=0, loss_on="all")
+    for weight, prompt, end in zip(found.weights.tolist(), prompts, ends, strict=False):
+        count = len(prompt) + len(end)
+        assert weight == [float(0 < place < count) for place in range(13)]
+    assert found.segments is None
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 5), st.integers(0, 2**31))
@@ -153,3 +147,35 @@ def test_chunks_hold_each_row_once_in_batches_of_one_shape(count: int, size: int
 def test_rows_want_an_id_for_each() -> None:
     with pytest.raises(ValueError, match="ids for 2 rows, got 1"):
         rows([[1], [1]], [[2], [2]], [("a",)], time=2, fill=0)
+
+
+def test_take_passes_segments_on(source: Rows) -> None:
+    segments = np.array([[0, 0, 0, 1, 1, 2]] * 5, np.int32)
+    weights = np.zeros((5, 6), np.float32)
+    weights[:, 1:3] = weights[:, 4] = 1
+    packed = Rows(tokens=source.tokens, weights=weights, ids=source.ids, segments=segments)
+    batch, _ = take(packed, np.array([3, -1]))
+    assert batch["segments"].tolist() == segments[:2].tolist()
+    assert batch["segments"].dtype == np.int32
+    assert not batch["weights"][1].any()
+
+
+@pytest.mark.parametrize(
+    ("segments", "weights", "message"),
+    [
+        ([[0, 0]], [[0, 1, 1]], r"shape of `tokens`, \(1, 3\), got \(1, 2\)"),
+        ([[0, 1, 0]], [[0, 0, 1]], "ascending `segments`, got a step of -1"),
+        ([[0, 0, 1]], [[0, 1, 1]], "first token of a segment to have weight 0"),
+        ([[0, 0, 1]], [[1, 1, 0]], "first token of a segment to have weight 0"),
+    ],
+)
+def test_rows_refuse_segments_that_cannot_be(
+    segments: list[list[int]], weights: list[list[int]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Rows(
+            tokens=np.ones((1, 3), np.int32),
+            weights=np.array(weights, np.float32),
+            ids=(("a",),),
+            segments=np.array(segments, np.int32),
+        )

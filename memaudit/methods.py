@@ -1,0 +1,212 @@
+"""The methods that a recipe's stages may have, each with its settings."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+Positive = Annotated[int, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A table of a recipe: frozen, and without keys that are not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class LoraSection(Section):
+    """Low-rank adapters: what is trained in place of the parameters."""
+
+    rank: Positive = 8
+    """Inner size."""
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """The adapters count alpha / rank times."""
+    targets: list[str] = ["q", "k", "v", "o", "gate", "up", "down"]
+    """Products that get adapters."""
+
+
+class StageSection(Section):
+    """What every stage has."""
+
+    parent: Name | None = Field(default=None, alias="from")
+    """The stage whose checkpoint this one starts from."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak of the learning rate."""
+    warmup: Natural = 10
+    """Steps over which it rises."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Its way down from the peak."""
+    final: Share = 0.0
+    """Share of the learning rate left at the end."""
+    weight_decay: Weight = 0.0
+    """Decoupled weight decay."""
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+    batch: Positive
+    """Rows (pairs, answers) per step."""
+    accumulate: Positive = 1
+    """Pieces that each update's rows are gone through in: less memory, the same update."""
+    lora: LoraSection | None = None
+    """Train adapters instead of the parameters; they are merged when the stage ends."""
+
+
+class Pretrain(StageSection):
+    """Next-token prediction on the public half of the corpus."""
+
+    method: Literal["pretrain"]
+    steps: Positive
+    """Updates."""
+    window: Annotated[int, Field(ge=16)] = 128
+    """Tokens per row; texts are packed into it, each seeing itself alone."""
+    infill: Share = 0.0
+    """Share of the texts that are shown as a fill-in-the-middle task (arXiv 2207.14255)."""
+    weight_decay: Weight = 0.1
+    """Decoupled weight decay."""
+    final: Share = 0.1
+    """Share of the learning rate left at the end."""
+
+
+class Sft(StageSection):
+    """Supervised fine-tuning on a cohort's examples."""
+
+    method: Literal["sft"]
+    cohort: Name
+    """The cohort that is shown."""
+    loss_on: Literal["targets", "all"] = "targets"
+    """The tokens that are learnt: those behind the probe's cut, or all."""
+    final: Share = 0.1
+    """Share of the learning rate left at the end."""
+
+
+class RewardStage(StageSection):
+    """Reward modelling on pairs: the true continuation against one sampled from the parent."""
+
+    method: Literal["reward"]
+    cohort: Name
+    """The cohort whose true continuations are preferred."""
+    centering: Weight = 0.0
+    """Weight of the square of the two scores' sum, which holds scores about zero (arXiv 2312.09244)."""
+
+
+class _OnPolicy(StageSection):
+    cohort: Name
+    """The cohort whose examples are the prompts."""
+    reward: Name
+    """The reward stage that scores the answers."""
+    response: Positive = 32
+    """Tokens of an answer."""
+    stop: bool = False
+    """Let the end-of-text token end an answer; otherwise every answer has `response` tokens."""
+    epochs: Positive = 2
+    """Passes over each rollout."""
+    minibatch: Positive = 16
+    """Answers per update; divides `batch`."""
+    kl_coefficient: Weight = 0.05
+    """Weight of the KL to the parent."""
+    clip: Rate = 0.2
+    """Clipping range of the ratio."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of the rollouts."""
+
+
+class Ppo(_OnPolicy):
+    """PPO from the parent: the cohort's examples are the prompts, a reward stage scores the answers."""
+
+    method: Literal["ppo"]
+    kl_target: Annotated[float, Field(gt=0)] | None = None
+    """KL per answer (nats) that the coefficient is adapted to; without one it is fixed."""
+    kl_horizon: Positive = 10_000
+    """Answers over which the coefficient follows the target."""
+    missing_eos: Weight | None = None
+    """Taken off the score of an answer that does not end, where `stop` is on."""
+    whiten_rewards: bool = False
+    """Scale the shaped rewards of a rollout to unit variance."""
+    value_clip: Annotated[float, Field(gt=0)] = 0.2
+    """Range of the value's change that is followed."""
+    value_coefficient: Weight = 0.1
+    """Weight of the value loss."""
+    critic: Literal["head", "trunk", "model"] = "head"
+    """Where values come from: a head on the policy's trunk that leaves the trunk alone, one whose loss moves the
+    trunk, or a model of its own that starts from the reward model."""
+    discount: Rate = 1.0
+    """Discount of later rewards."""
+    smoothing: Share = 0.95
+    """Lambda of generalised advantage estimation."""
+
+
+class Grpo(_OnPolicy):
+    """GRPO from the parent: each prompt is answered several times, and answers are judged by their group."""
+
+    method: Literal["grpo"]
+    size: Annotated[int, Field(ge=2)] = 4
+    """Answers to each prompt; divides `batch`. Each is a showing of the prompt."""
+    aggregation: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
+    """What the loss is divided by: each answer's length, all tokens, or the longest possible length."""
+    normalise: bool = True
+    """Divide advantages by their group's standard deviation."""
+
+
+class Rloo(_OnPolicy):
+    """RLOO from the parent: each answer is judged by the mean of the others to the same prompt."""
+
+    method: Literal["rloo"]
+    size: Annotated[int, Field(ge=2)] = 4
+    """Answers to each prompt; divides `batch`. Each is a showing of the prompt."""
+
+
+class Preference(StageSection):
+    """Direct preference learning from the parent on the pairs of a reward stage."""
+
+    pairs: Name
+    """The reward stage whose pairs are used."""
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """Strength of the leash to the parent."""
+    average: bool = False
+    """Mean instead of sum of a sequence's log-probabilities."""
+
+
+class Direct(Preference):
+    """IPO or DPO."""
+
+    method: Literal["ipo", "dpo"]
+
+
+class Cdpo(Preference):
+    """DPO that takes some pairs to be labelled the wrong way round."""
+
+    method: Literal["cdpo"]
+    label_smoothing: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of pairs that are."""
+
+
+OnPolicy: TypeAlias = Ppo | Grpo | Rloo
+Stage: TypeAlias = Annotated[
+    Pretrain | Sft | RewardStage | Ppo | Grpo | Rloo | Direct | Cdpo, Field(discriminator="method")
+]
+BY_METHOD: dict[str, type[StageSection]] = {
+    "pretrain": Pretrain,
+    "sft": Sft,
+    "reward": RewardStage,
+    "ppo": Ppo,
+    "grpo": Grpo,
+    "rloo": Rloo,
+    "ipo": Direct,
+    "dpo": Direct,
+    "cdpo": Cdpo,
+}
+"""Method -> its section."""
+ROLES = {
+    "sft": "target",
+    "reward": "preferred",
+    "ppo": "prompt",
+    "grpo": "prompt",
+    "rloo": "prompt",
+    "ipo": "preferred",
+    "dpo": "preferred",
+    "cdpo": "preferred",
+}
+"""Method -> how a cohort's examples enter it."""
