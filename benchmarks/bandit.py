@@ -32,7 +32,7 @@ from rlhf.stage import Stage
 
 ARMS = 12
 COEFFICIENTS = (0.2, 0.5, 1.5)
-BAR = 0.02
+BAR = 0.03
 _PROMPTS = ([1], [2, 5], [3, 4, 6])
 _END, _PAD = 1, 0  # arms like any other: an answer has one token whichever it is
 _SHAPE = ModelConfig(vocabulary=ARMS, width=16, layers=1, heads=2, kv_heads=1, hidden=32, tied=False)
@@ -160,7 +160,7 @@ class Sizes:
     """Points of a curve, about."""
 
 
-QUICK = Sizes(iterations=80, answers=480, pairs=150_000, batch=1024, points=8)
+QUICK = Sizes(iterations=80, answers=480, pairs=150_000, batch=512, points=8)
 SIZE = 8  # answers in a group
 Train = Callable[[Bandit, float, Sizes, Stage], Params]
 Optimum = Callable[[np.ndarray, np.ndarray, float], np.ndarray]

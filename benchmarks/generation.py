@@ -7,20 +7,20 @@ are named.
 """
 
 import argparse
-import gc
+import importlib
 import json
-import os
 import platform
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import Row
+from benchmarks.training import Step, cores, fastest
 from rlhf.generate import generate, row_keys
 from rlhf.model import Decoder, Params, initialise
 from rlhf.presets import ModelConfig, preset
@@ -33,7 +33,7 @@ class Sizes:
     """How much is measured."""
 
     rounds: int = 7
-    """Turns of each side."""
+    """Turns of each side, after two that do not count."""
     batch: int = 32
     """Rows decoded together."""
     prompt: int = 64
@@ -43,33 +43,17 @@ class Sizes:
 
 
 QUICK = Sizes(rounds=2)
-MODELS: dict[str, tuple[str, int]] = {"1m": ("1m", 2048), "5m": ("5m", 4096)}
-"""Of each model: preset and vocabulary."""
+MODELS = {"1m": 2048, "5m": 4096}
+"""Presets, and the vocabulary of each."""
 BAR = 2.0
 
 
-def best(sides: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The least wall-clock seconds of each side, called in turns, once before that untimed."""
-    costs = [float("inf")] * len(sides)
-    for number in range(-1, rounds):
-        for index, side in enumerate(sides):
-            gc.collect()
-            began = time.perf_counter()
-            side()
-            spent = time.perf_counter() - began
-            if number >= 0:
-                costs[index] = min(costs[index], spent)
-    return costs
-
-
-def ours(
-    decoder: Decoder, params: Params, prompts: np.ndarray, new: int, temperature: float
-) -> Callable[[], object]:
+def ours(decoder: Decoder, params: Params, prompts: np.ndarray, new: int, temperature: float) -> Step:
     """Decode `prompts` with this pipeline."""
     lengths = np.full(len(prompts), prompts.shape[1], np.int32)
     keys = row_keys(jax.random.key(0), jnp.arange(len(prompts)))
 
-    def run() -> object:
+    def run() -> float:
         found = generate(
             params,
             prompts,
@@ -81,16 +65,14 @@ def ours(
             eos=None,
             pad=0,
         )
-        return jax.block_until_ready(found)
+        return float(np.asarray(found.tokens)[-1, -1])
 
     return run
 
 
-def theirs(config: ModelConfig, prompts: np.ndarray, new: int, sampled: bool) -> Callable[[], object]:
+def theirs(config: ModelConfig, prompts: np.ndarray, new: int, sampled: bool) -> Step:
     """Decode `prompts` with transformers, on a model of the same shape. Raises ImportError where it is missing."""
-    import torch
-    import transformers
-
+    torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(cores())
     shape = transformers.LlamaConfig(
@@ -108,7 +90,7 @@ def theirs(config: ModelConfig, prompts: np.ndarray, new: int, sampled: bool) ->
     model = transformers.LlamaForCausalLM(shape).eval()
     tokens = torch.from_numpy(prompts.astype(np.int64))
 
-    def run() -> object:
+    def run() -> float:
         with torch.inference_mode():
             found = model.generate(
                 tokens,
@@ -118,7 +100,7 @@ def theirs(config: ModelConfig, prompts: np.ndarray, new: int, sampled: bool) ->
                 **({"top_k": 0} if sampled else {}),
             )
         assert found.shape[1] == prompts.shape[1] + new
-        return found
+        return float(found[-1, -1])
 
     return run
 
@@ -126,12 +108,12 @@ def theirs(config: ModelConfig, prompts: np.ndarray, new: int, sampled: bool) ->
 def compare(models: Sequence[str], sizes: Sizes) -> Iterator[Row]:
     """Greedy and sampled decoding of each model against transformers."""
     for name in models:
-        shape, vocabulary = MODELS[name]
-        decoder = Decoder(preset(shape, vocabulary))
+        vocabulary = MODELS[name]
+        decoder = Decoder(preset(name, vocabulary))
         params = jax.jit(initialise, static_argnums=0)(decoder, jax.random.key(0))
         prompts = np.random.default_rng(0).integers(3, vocabulary, (sizes.batch, sizes.prompt), np.int32)
         for kind, temperature in (("", 0.0), ("_sampled", 1.0)):
-            mine, other = best(
+            mine, other = fastest(
                 (
                     ours(decoder, params, prompts, sizes.new, temperature),
                     theirs(decoder.config, prompts, sizes.new, temperature > 0),
@@ -148,57 +130,50 @@ def compare(models: Sequence[str], sizes: Sizes) -> Iterator[Row]:
             )
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def machine() -> str:
     """Return one line on what this ran on."""
-    import torch
-    import transformers
-
-    wheels = f"jax {jax.__version__}, torch {torch.__version__}, transformers {transformers.__version__}"
+    wheels = ", ".join(f"{name} {version(name)}" for name in ("jax", "torch", "transformers"))
     return f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}, {wheels}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generation", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the ratios by name, and the rows, as JSON")
     parser.add_argument("--quick", action="store_true", help="two rounds: figures less sure")
-    parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS), help="models to be measured")
+    parser.add_argument(
+        "--only", nargs="+", choices=MODELS, default=list(MODELS), help="models to be measured"
+    )
     for setting in fields(Sizes):
         parser.add_argument(f"--{setting.name}", type=int, metavar="N", help="see `Sizes` in the source")
     options = parser.parse_args(arguments)
     given = {f.name: value for f in fields(Sizes) if (value := getattr(options, f.name)) is not None}
     if wrong := [name for name, value in given.items() if value < 1]:
         parser.error(f"expected --{wrong[0]} of at least 1, got {given[wrong[0]]}")
-    try:
-        ran_on = machine()
-    except ImportError:
-        print(MISSING, file=sys.stderr)
-        raise SystemExit(2) from None
+    for library in ("torch", "transformers"):
+        try:
+            importlib.import_module(library)
+        except ImportError:
+            print(MISSING, file=sys.stderr)
+            return 2
     rows = list(compare(options.only, replace(QUICK if options.quick else Sizes(), **given)))
     missed = [row.name for row in rows if row.reached is False]
     if options.json:
-        ratios = {row.name: round(row.ratio, 4) for row in rows}
-        print(
-            json.dumps(
-                {
-                    "ratios": ratios,
-                    "missed": missed,
-                    "machine": ran_on,
-                    "rows": [row.as_json() for row in rows],
-                }
-            )
-        )
-        return
-    print(ran_on)
+        printed = {
+            "ratios": {row.name: round(row.ratio, 4) for row in rows},
+            "missed": missed,
+            "machine": machine(),
+            "rows": [row.as_json() for row in rows],
+        }
+        print(json.dumps(printed))
+        return 0
+    print(machine())
     for row in rows:
-        print(f"{row.name:24}{row.ours:28}{row.theirs:28}{row.ratio:.2f}")
+        verdict = {True: f"{BAR:g} reached", False: f"{BAR:g} MISSED", None: ""}[row.reached]
+        print(f"{row.name:24}{row.ours:20}{row.theirs:32}{row.ratio:5.2f}  {verdict}".rstrip())
     print(f"bars missed: {', '.join(missed) or 'none'}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

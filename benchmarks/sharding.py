@@ -33,7 +33,7 @@ from rlhf.stage import Stage
 DEVICES = 8
 LAYOUTS = tuple(Layout(*axes) for axes in ((8, 1, 1), (1, 8, 1), (1, 1, 2), (2, 2, 2), (1, 4, 2), (2, 1, 4)))
 LARGEST = 1e-5
-"""Bar on the difference of losses."""
+"""Bar on the difference of losses (`Row.losses`)."""
 PAIR = Layout(2, 2, 1)
 """Of the two processes; `data` divides among them."""
 
@@ -112,7 +112,7 @@ class Row:
     layout: str
     """data x fsdp x tensor."""
     losses: float
-    """Largest difference of a loss over all updates, in the loss's own units."""
+    """Largest difference of a loss over all updates; where the loss is above 1, as a share of it."""
     parameters: float
     """Largest difference of a parameter at the end."""
     answers: bool
@@ -135,7 +135,9 @@ def compare(name: str, layout: Layout, found: Ran, alone: Ran) -> Row:
     return Row(
         stage=name,
         layout=f"{layout.data}x{layout.fsdp}x{layout.tensor}",
-        losses=float(np.abs(np.subtract(found.losses, alone.losses)).max()),
+        losses=float(
+            np.max(np.abs(np.subtract(found.losses, alone.losses)) / np.maximum(np.abs(alone.losses), 1))
+        ),
         parameters=max(float(np.abs(found.result[n] - leaf).max()) for n, leaf in alone.result.items()),
         answers=all(np.array_equal(a, b) for a, b in zip(found.answers, alone.answers, strict=True)),
         share=found.share,

@@ -120,9 +120,13 @@ class Ppo(_OnPolicy):
     kl_target: Annotated[float, Field(gt=0)] | None = None
     """KL per answer (nats) that the coefficient is adapted to; without one it is fixed."""
     kl_horizon: Positive = 10_000
-    """Answers over which the coefficient follows the target."""
-    missing_eos: Weight | None = None
-    """Taken off the score of an answer that does not end, where `stop` is on."""
+    """Answers in which the coefficient may grow or shrink by a fifth."""
+    score_clip: Annotated[float, Field(gt=0)] | None = None
+    """Cut scores to plus or minus this."""
+    missing_eos_score: float | None = None
+    """Where `stop` is on: replaces the score of an answer that does not end."""
+    missing_eos_penalty: Annotated[float, Field(gt=0)] | None = None
+    """Where `stop` is on: taken off the score of an answer that does not end."""
     whiten_rewards: bool = False
     """Scale the shaped rewards of a rollout to unit variance."""
     value_clip: Annotated[float, Field(gt=0)] = 0.2

@@ -18,6 +18,7 @@ from memaudit.methods import (
     Name,
     OnPolicy,
     Positive,
+    Ppo,
     Preference,
     RewardStage,
     Rloo,
@@ -201,11 +202,22 @@ def _check_graph(recipe: Recipe) -> None:
                     f"method is {stages[needed].method!r}"
                 )
         _check_divisors(name, config)
+        if isinstance(config, Ppo):
+            _check_endings(name, config)
     ordered(recipe)
     if not cohort_names(recipe):
         raise BadInput(
             "stages: expected at least one stage that shows a cohort, got none: add one with a `cohort`"
         )
+
+
+def _check_endings(name: str, config: Ppo) -> None:
+    """A rule for answers without an end needs answers that may have one, and there is one rule at most."""
+    rules = [key for key in ("missing_eos_score", "missing_eos_penalty") if getattr(config, key) is not None]
+    if len(rules) > 1:
+        raise BadInput(f"stages.{name}.{rules[1]}: expected one rule, got {rules[0]} as well: leave one out")
+    if rules and not config.stop:
+        raise BadInput(f"stages.{name}.{rules[0]}: expected stop = true beside it, got false: set stop")
 
 
 def _check_divisors(name: str, config: StageSection) -> None:

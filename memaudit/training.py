@@ -1,7 +1,7 @@
 """How each method of a recipe is trained: from a stage's section and its examples to parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +87,15 @@ def rows_of(config: StageSection) -> int:
     return config.batch // config.size if isinstance(config, Grpo | Rloo) else config.batch
 
 
-def optimiser(config: StageSection, *, epsilon: float = 1e-8, updates: int = 1) -> Optimiser:
+def optimiser(config: StageSection, *, adam: Adam | None = None, updates: int = 1) -> Optimiser:
     """The optimiser that a section asks for; `updates` of it make one of the section's steps."""
+    adam = adam or Adam()
     return Optimiser(
         learning_rate=config.learning_rate,
         warmup=config.warmup * updates,
         schedule=config.schedule,
         final=config.final,
-        adam=Adam(epsilon=epsilon, weight_decay=config.weight_decay, clip=config.clip_norm),
+        adam=replace(adam, weight_decay=config.weight_decay, clip=config.clip_norm),
         accumulate=config.accumulate,
     )
 
@@ -191,9 +192,8 @@ def _on_policy(config: OnPolicy, job: Job) -> Params:
             response=config.response, stop=config.stop, temperature=config.temperature
         ),
         "passes": onpolicy.Passes(epochs=config.epochs, minibatch=config.minibatch),
-        # Adam's epsilon is that of the PPO papers' code: larger, so that the first steps are gentle.
         "optimiser": optimiser(
-            config, epsilon=1e-5, updates=config.epochs * (config.batch // config.minibatch)
+            config, adam=ppo.ADAM, updates=config.epochs * (config.batch // config.minibatch)
         ),
         "kl_coefficient": config.kl_coefficient,
     }
@@ -211,12 +211,21 @@ def _on_policy(config: OnPolicy, job: Job) -> Params:
     if isinstance(config, Ppo):
         settings = ppo.PPOConfig(
             **around,
+            kl_target=config.kl_target,
+            kl_horizon=config.kl_horizon,
+            score_clip=config.score_clip,
+            missing_eos_score=config.missing_eos_score,
+            missing_eos_penalty=config.missing_eos_penalty,
+            whiten_rewards=config.whiten_rewards,
+            critic=config.critic,
             clip=config.clip,
+            value_clip=config.value_clip,
             value_coefficient=config.value_coefficient,
             discount=config.discount,
             smoothing=config.smoothing,
         )
-        return ppo.train(job.parent, config=settings, **asked)
+        critic = asked["reward"].folded() if config.critic == "model" else None
+        return ppo.train(job.parent, config=settings, critic=critic, **asked)
     compared = {"size": config.size, "clip_low": config.clip, "clip_high": config.clip}
     if isinstance(config, Grpo):
         settings = group.GRPOConfig(

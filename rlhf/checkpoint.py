@@ -98,11 +98,10 @@ def note(path: Path) -> dict[str, Any]:
 
 def remove(path: Path) -> None:
     """Remove a directory, if it is there; under its name there is all of it or nothing, whenever the process ends."""
-    beside = _beside(path)
-    shutil.rmtree(beside, ignore_errors=True)
-    if path.exists():
-        path.rename(beside)
-        shutil.rmtree(beside)
+    multihost_utils.sync_global_devices(f"read {path}")
+    if jax.process_index() == 0:
+        _remove(path)
+    multihost_utils.sync_global_devices(f"removed {path}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +156,7 @@ class Saver:
         if jax.process_index() == 0:
             for state in self._states():
                 if state != path:
-                    remove(state)
+                    _remove(state)
             for left in self.folder.glob("step-*.partial"):
                 shutil.rmtree(left)
         return path
@@ -190,6 +189,14 @@ def _writable(leaf: Any) -> Any:
 def _described(flat: Mapping[str, Any]) -> dict[str, str]:
     """Name of each array -> its type and shape."""
     return {name: f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for name, leaf in flat.items()}
+
+
+def _remove(path: Path) -> None:
+    beside = _beside(path)
+    shutil.rmtree(beside, ignore_errors=True)
+    if path.exists():
+        path.rename(beside)
+        shutil.rmtree(beside)
 
 
 def _beside(path: Path) -> Path:

@@ -5,7 +5,7 @@ record has a hole is worth less than a stage that has to be run again. What a ho
 with the stage's own state, so that a run that was killed and resumed tells each step once.
 
 The arrays of an event are read-only views: no hook can change what the stage goes on with, or what the next hook
-hears. Where a stage runs in several processes every process has its hooks and tells them the same, whole arrays
+hears. Where a stage runs in several processes, each of them has the same hooks and tells them the same, whole arrays
 included; a hook that writes a file has to ask `jax.process_index()`, so that one of them does.
 """
 
@@ -198,7 +198,7 @@ def check(hooks: Sequence[Hook]) -> None:
     known = sorted(_HEARD_BY.values())
     for hook in hooks:
         name = type(hook).__name__
-        if isinstance(hook, type) or not isinstance(hook, Hook):
+        if not isinstance(hook, Hook):
             raise TypeError(
                 f"expected hooks to be of rlhf.events.Hook, got {getattr(hook, '__name__', name)}"
             )

@@ -107,8 +107,8 @@ def generate(
     width = bucket(int(lengths.max()), buckets)
     return decode(
         params,
-        _widened(prompts, width, pad),
-        lengths,
+        jnp.asarray(_widened(prompts, width, pad)),
+        jnp.asarray(lengths),
         keys,
         decoder=decoder,
         budget=budget,
@@ -173,8 +173,8 @@ def decode(
     )
     # Over the prompt alone, whose pads come last: a causal mask does, and with it whatever kernel there is for that.
     hidden, kept = decoder.apply({"params": params}, prompts)  # pyright: ignore[reportAssignmentType]
-    room = ((0, 0), (0, 0), (0, budget - 1), (0, 0))  # the last token is never read
-    cache = jax.tree.map(lambda x: jnp.pad(x, room), kept)
+    room = ((0, 0), (0, budget - 1), (0, 0))  # the last token is never read
+    cache = jax.tree.map(lambda x: jnp.pad(x.reshape(-1, *x.shape[2:]), room), kept)
     slots = jnp.arange(time + budget - 1)
     in_prompt = slots[None, :] < lengths[:, None]
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]  # pyright: ignore

@@ -102,9 +102,8 @@ def leave_one_out(rewards: Array, size: int) -> Array:
 def _centred(rewards: Array, size: int) -> Array:
     """Rewards minus their group's mean, ``[groups, size]``; exactly 0 where all of a group are equal."""
     groups = rewards.reshape(-1, size)
-    groups = (
-        groups - groups[:, :1]
-    )  # or the mean of equal numbers is off by a rounding, which normalising blows up
+    # From the first one on, or the mean of equal numbers is off by a rounding, which normalising blows up.
+    groups = groups - groups[:, :1]
     return groups - jnp.mean(groups, axis=1, keepdims=True)
 
 

@@ -238,7 +238,7 @@ class ClippedSurrogate:
 
         seen = jax.lax.stop_gradient(hidden) if self.critic == "head" else hidden
         values = critic_values(self.decoder, dict(parts), tokens, starts, seen)
-        near = batch["values"] + jnp.clip(values - batch["values"], -self.value_clip, self.value_clip)
+        near = jnp.clip(values, batch["values"] - self.value_clip, batch["values"] + self.value_clip)
         error, near_error = jnp.square(values - batch["returns"]), jnp.square(near - batch["returns"])
         value_loss = 0.5 * jnp.sum(jnp.maximum(error, near_error) * mask)
 

@@ -210,6 +210,7 @@ def roll_out(
         temperature=sampling.temperature,
         eos=eos if sampling.stop and sampling.truncate_after is None else None,
         pad=pad,
+        buckets=(prompts.tokens.shape[1],),  # one program, whichever prompts a batch holds
     )
     seen = _look(
         parts,

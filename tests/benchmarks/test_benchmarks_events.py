@@ -18,23 +18,33 @@ SIZES = {
     "tokens": 4,
 }
 TINY = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
-ROWS = ["events_sft", "events_sft_paired", "events_ppo", "events_ppo_paired"]
 
 
-def test_json_names_the_share_of_every_stage(capsys):
-    make = onpolicy._rolled_out
-    events.main(["--json", *TINY])
-    assert onpolicy._rolled_out is make
-    printed = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in printed["rows"]] == ROWS
-    for name in ("events_sft", "events_ppo"):
-        assert 0 < printed[name] < 1
-    assert {row["name"]: row["bar"] for row in printed["rows"]} == dict(
-        zip(ROWS, [0.02, None, 0.02, None], strict=True)
-    )
+@pytest.mark.parametrize(
+    ("stage", "count"),
     # One start, a batch and an update a step (and a rollout an iteration), one end.
-    assert [row["ours"].split()[0] for row in printed["rows"] if row["bar"]] == ["6", "5"]
+    [("sft", "6"), pytest.param("ppo", "5", marks=pytest.mark.slow)],
+)
+def test_json_names_the_share_of_a_stage(stage, count, capsys):
+    events.main(["--json", "--only", stage, *TINY])
+    printed = json.loads(capsys.readouterr().out)
+    barred, paired = printed["rows"]
+    assert (barred["name"], paired["name"]) == (f"events_{stage}", f"events_{stage}_paired")
+    assert 0 < printed[f"events_{stage}"] < 1
+    assert (barred["bar"], barred["most"], paired["bar"]) == (0.02, True, None)
+    assert barred["ours"].split()[0] == count
     assert printed["missed"] == [row["name"] for row in printed["rows"] if row["reached"] is False]
+
+
+def test_making_a_rollout_counts_too(monkeypatch):
+    ticks = iter([1.0, 4.0])
+    monkeypatch.setattr(events.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(onpolicy, "_rolled_out", lambda *arguments: arguments)
+    make, spent = onpolicy._rolled_out, [0.5, 7.0]
+    with events.making(spent):
+        assert onpolicy._rolled_out(1, 2) == (1, 2)
+    assert spent == [3.5, 7.0]
+    assert onpolicy._rolled_out is make
 
 
 def test_the_time_of_events_is_that_of_the_hooks(monkeypatch):

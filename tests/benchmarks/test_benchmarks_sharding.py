@@ -1,4 +1,4 @@
-"""What every stage learns on a mesh is what it learns on one device: a part of the table, and, marked slow, all of it."""
+"""What every stage learns on a mesh is what it learns on one device: a part of the table; all of it is marked slow."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def ran(**changes):
     ("changes", "reached"),
     [
         ({}, True),
-        ({"losses": [1.0, 2.000009]}, True),
+        ({"losses": [1.0, 2.000018]}, True),
         ({"losses": [1.00002, 2.0]}, False),
         ({"losses": [1.0, float("nan")]}, False),
         ({"answers": [np.ones((2, 3), np.int32)]}, False),
@@ -103,7 +103,7 @@ def test_a_row_is_as_good_as_one_device_or_missed(changes, reached):
 def test_the_largest_differences_are_told():
     found = ran(losses=[1.5, 2.25], result={"w": np.array([1, 1, 1.125, 1], np.float32)})
     row = sharding.compare("sft", Layout(), found, ran())
-    assert (row.losses, row.parameters, row.share) == (0.5, 0.125, 0.25)
+    assert (row.losses, row.parameters, row.share) == (0.5, 0.125, 0.25)  # the second is 0.125 of a loss of 2
 
 
 @pytest.mark.parametrize("text", ["2x2", "axbxc", "0x1x1", "4x4x1"])

@@ -143,7 +143,7 @@ def test_a_hook_that_raises_stops_the_stage(
 
 
 def an_update(**metrics: float) -> Updated:
-    return Updated(stage="x", step=0, metrics=metrics, model=dict)
+    return Updated(stage="x", step=0, metrics=metrics, model=lambda: dict(metrics))
 
 
 def a_rollout() -> RolledOut:
@@ -196,7 +196,7 @@ def test_the_giver_of_an_event_keeps_arrays_and_metrics_of_its_own() -> None:
     assert given.flags.writeable
     assert said.scores[0, 0] == 1  # a view: nothing is copied
     metrics = {"loss": 1.0}
-    update = an_update(**metrics)
+    update = Updated(stage="x", step=0, metrics=metrics, model=dict)
     metrics["loss"] = 2.0
     assert update == an_update(loss=1.0) != an_update(loss=2.0)
 

@@ -53,7 +53,9 @@ said["before"] = shards(placed)
 fed = layout.feed(batch)
 said["batch"] = shards(fed)
 said["refed"] = shards(layout.feed({"tokens": jnp.asarray(batch["tokens"])}))
-program = update.lower(placed, frozen, fed, 0.1, loss=loss, adam=OPTIMISER.adam, layout=layout).compile()
+lowered = update.lower(placed, frozen, fed, 0.1, loss=loss, adam=OPTIMISER.adam, layout=layout)
+said["pins"] = [lowered.as_text().count("sharding_constraint"), len(jax.tree.leaves((placed, placed.parts)))]
+program = lowered.compile()
 said["work"] = program.cost_analysis()["flops"] / alone.cost_analysis()["flops"]
 _, one, _ = alone(state, frozen, batch, 0.1)
 placed, many, _ = program(placed, frozen, fed, 0.1)
@@ -131,6 +133,12 @@ def test_parameters_and_moments_are_divided(facts: dict[str, Any], when: str) ->
             assert found[name] == [shape, shard], name
     held, whole = (sum(np.prod(pair[n], dtype=int) for pair in found.values()) for n in (1, 0))
     assert held / whole < 0.27
+
+
+def test_an_update_pins_its_gradient_and_all_that_it_returns(facts: dict[str, Any]) -> None:
+    """On some layouts (1 x 8 x 1) the compiler would return the norms' scales divided, and compile again for them."""
+    found, leaves = facts["pins"]
+    assert found == leaves
 
 
 def test_batches_are_divided_and_so_is_the_work(facts: dict[str, Any]) -> None:

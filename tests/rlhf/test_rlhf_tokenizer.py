@@ -270,6 +270,9 @@ def test_a_pad_that_is_the_end_is_refused_and_the_way_out_named(tmp_path: Path) 
     lay_out(tmp_path, without_pad, tokenizer_config={**both, "pad_token": None})
     with pytest.raises(ValueError, match="got no pad token: set `pad`"):
         Tokenizer.read(tmp_path)
+    lay_out(tmp_path, tokenizer_config={"eos_token": "<|fim_pad|>", "pad_token": "<|fim_pad|>"})
+    with pytest.raises(ValueError, match=r"'<\|fim_pad\|>' for both: set `pad`"):
+        Tokenizer.read(tmp_path)
 
 
 @pytest.mark.parametrize(
