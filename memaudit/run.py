@@ -30,7 +30,7 @@ from memaudit.ledger import Ledger, StageRecord
 from memaudit.recipe import Recipe, dumps, ordered, parse, uses
 from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
 from reports import Findings, render_html, render_json, render_markdown
-from rlhf.checkpoint import Saver
+from rlhf.checkpoint import Saver, Unusable
 from rlhf.events import Hook, StageStarted, Updated
 from rlhf.metrics import MetricsFile, TensorBoard, tensorboard_installed
 from rlhf.model import Decoder
@@ -251,7 +251,10 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
         hooks.append(TensorBoard(folder / "tensorboard"))
     inputs = {name: needed[name] for name in (config.parent, *uses(recipe, stage)) if name}
     with _watched(walk.progress, f"{title}: training", steps) as seconds:
-        result = run_stage(setting, twin, stage, folder, inputs, hooks, saver)
+        try:
+            result = run_stage(setting, twin, stage, folder, inputs, hooks, saver)
+        except Unusable as error:
+            raise BadInput(" ".join(str(error).split())) from None
         trained = seconds()
     with _watched(walk.progress, f"{title}: audit", len(walk.interrogation.probes)) as seconds:
         observations = list(

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -181,6 +180,6 @@ def run_stage(
     )
     tree = train(config, job)
     # What a run left here that was killed before it could note that the stage is done.
-    shutil.rmtree(result.path, ignore_errors=True)
+    checkpoint.remove(result.path)
     checkpoint.save(result.path, tree)
     return result

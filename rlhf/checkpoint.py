@@ -28,6 +28,10 @@ _ARRAYS, _NOTE, _SUMS = "arrays", "note.json", "SHA256SUMS"
 _VERSION = 1
 
 
+class Unusable(ValueError):
+    """What is on disk is damaged, or of another stage: nobody may go on from it."""
+
+
 def flatten(tree: Any) -> dict[str, Any]:
     """Name of each array, its path joined by slashes -> the array."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
@@ -122,7 +126,7 @@ class Saver:
     def latest(self, like: Tree) -> tuple[int, Tree, dict[str, Any]] | None:
         """The newest state: steps that are in it, the tree, the note. None where there is none.
 
-        Raises ValueError where it is damaged or another stage's. Not even an older one is taken in its place: a
+        Raises `Unusable` where it is damaged or another stage's. Not even an older one is taken in its place: a
         stage that goes back on its own may have lost more than anyone wants to lose without a word.
         """
         states = sorted(self._states(), key=lambda path: int(path.name.removeprefix("step-")))
@@ -138,7 +142,7 @@ class Saver:
                 )
             return said["step"], load(newest, like), said
         except ValueError as error:
-            raise ValueError(f"{error}: {self.way_out}") from None
+            raise Unusable(f"{error}: {self.way_out}") from None
 
     def path(self, step: int) -> Path:
         """Where the state after `step` steps is."""

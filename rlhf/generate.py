@@ -6,7 +6,8 @@ leaves out the pads between. What a row says does not depend on the rows beside 
 
 The width of the prompts is brought to one of a few, the *buckets*, before anything is compiled: there are as many
 programs as buckets in use, whatever lengths there are. The cache lives inside the program, as the loop's carry, and
-is updated in place: it is there once, and not after the last token.
+is gone after the last token. The compiler for CPUs copies the values of the cache in every step, so that up to twice
+its size is needed there; the shape that spares the copies, rows and heads as one axis, decoded three times slower.
 """
 
 from collections.abc import Sequence
@@ -173,8 +174,8 @@ def decode(
     )
     # Over the prompt alone, whose pads come last: a causal mask does, and with it whatever kernel there is for that.
     hidden, kept = decoder.apply({"params": params}, prompts)  # pyright: ignore[reportAssignmentType]
-    room = ((0, 0), (0, budget - 1), (0, 0))  # the last token is never read
-    cache = jax.tree.map(lambda x: jnp.pad(x.reshape(-1, *x.shape[2:]), room), kept)
+    room = ((0, 0), (0, 0), (0, budget - 1), (0, 0))  # the last token is never read
+    cache = jax.tree.map(lambda x: jnp.pad(x, room), kept)
     slots = jnp.arange(time + budget - 1)
     in_prompt = slots[None, :] < lengths[:, None]
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]  # pyright: ignore

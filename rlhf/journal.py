@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rlhf.checkpoint import Unusable
+
 
 class Journal:
     """Lines appended one by one; `written` is how many bytes they take.
@@ -18,10 +20,10 @@ class Journal:
         self.written = 0
 
     def cut(self) -> None:
-        """Make the file as long as is known, empty at first. Raises ValueError where it is shorter."""
+        """Make the file as long as is known, empty at first. Raises `Unusable` where it is shorter."""
         there = self.path.stat().st_size if self.path.is_file() else 0
         if there < self.written:
-            raise ValueError(
+            raise Unusable(
                 f"{self.path}: expected at least {self.written} bytes, which the stage's state knows of, got {there}"
             )
         with self.path.open("ab") as file:

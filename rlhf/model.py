@@ -55,19 +55,12 @@ class _Attention(nn.Module):
         key = rotate(project("k", c.kv_heads), turn)
         value = project("v", c.kv_heads)
         if cache is not None:
-            # With rows and heads as one axis, as the products want it: a cache of four is copied in every step.
-            key, value = (
-                jax.lax.dynamic_update_slice_in_dim(old, new.reshape(-1, time, c.head_size), slot, axis=1)
-                for old, new in zip(cache, (key, value), strict=True)
-            )
-            kept = key, value
-            key, value = (x.reshape(batch, c.kv_heads, -1, c.head_size) for x in kept)
-        else:
-            kept = key, value
+            key = jax.lax.dynamic_update_slice_in_dim(cache[0], key, slot, axis=2)
+            value = jax.lax.dynamic_update_slice_in_dim(cache[1], value, slot, axis=2)
         mixed = attend(query, key, value, mask)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch * time, c.heads * c.head_size)
         out = nn.Dense(width, use_bias=False, dtype=self.dtype, name="o")(mixed)
-        return out.reshape(batch, time, width), kept
+        return out.reshape(batch, time, width), (key, value)
 
 
 class _FeedForward(nn.Module):
@@ -136,9 +129,8 @@ class Decoder(nn.Module):
         """Hidden states ``[batch, time, width]`` after the last norm, and the keys and values of each layer.
 
         `tokens` is int32 ``[batch, time]``. Without `mask` (bool ``[batch or 1, time, slots]``) attention is causal
-        over `tokens`; without `positions` they count from 0, and what is kept is ``[batch, kv head, time, size]``. With
-        a `cache` of ``[batch * kv head, slots, size]`` pairs the new keys and values are written from `slot` on, and
-        `mask` must say which slots count.
+        over `tokens`; without `positions` they count from 0. With a `cache` of ``[batch, kv head, slots, size]``
+        pairs the new keys and values are written from `slot` on, and `mask` must say which slots count.
         """
         if positions is None:
             positions = jnp.arange(tokens.shape[1])[None]

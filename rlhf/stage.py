@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from rlhf import events
-from rlhf.checkpoint import Saver
+from rlhf.checkpoint import Saver, Unusable
 from rlhf.events import Checkpointed, Event, Hook, StageEnded, StageStarted
 from rlhf.lora import Lora
 from rlhf.mesh import Layout
@@ -46,7 +46,7 @@ class Stage:
         first, state, note = found
         for name, value in self._outline(steps).items():
             if note.get(name) != value:
-                raise ValueError(
+                raise Unusable(
                     f"{self.saver.path(first)}: expected `{name}` to be {value}, as in this stage, "
                     f"got {note.get(name)}: {self.saver.way_out}"
                 )
