@@ -50,7 +50,7 @@ class Corpus(Section):
 class TokenizerSection(Section):
     """The byte-level BPE tokenizer, trained on the public half of the corpus."""
 
-    vocabulary: Annotated[int, Field(ge=259, le=65_536)] = 2048
+    vocabulary: Annotated[int, Field(ge=262, le=65_536)] = 2048
     """Number of token ids."""
 
 

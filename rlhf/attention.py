@@ -29,17 +29,25 @@ def frequencies(config: ModelConfig) -> np.ndarray:
 
 
 def turns(config: ModelConfig, positions: Array) -> tuple[Array, Array]:
-    """Cosine and sine of each position's angles, float32 ``[batch, 1, time, rotated / 2]``."""
-    angle = positions[:, None, :, None].astype(jnp.float32) * frequencies(config)
-    return jnp.cos(angle), jnp.sin(angle)
+    """Cosine and sine of the angle of each entry of a head at each position, float32 ``[batch, 1, time, size]``."""
+    angle = positions[:, None, :, None].astype(jnp.float32) * np.tile(frequencies(config), 2)
+    still = ((0, 0), (0, 0), (0, 0), (0, config.head_size - config.rotated))
+    return jnp.pad(jnp.cos(angle), still, constant_values=1), jnp.pad(jnp.sin(angle), still)
 
 
-def rotate(x: Array, turn: tuple[Array, Array]) -> Array:
-    """Turn the first entries of each head by their position; entry i is paired with entry i + rotated / 2."""
+def rotate(x: Array, turn: tuple[Array, Array], rotated: int) -> Array:
+    """Turn the first `rotated` entries of each head by their position; entry i is paired with i + rotated / 2.
+
+    The partners come by a product with a matrix of 0, 1 and -1, which rounds nothing, and which measured a twentieth
+    of a training step and a tenth of decoding faster on a CPU than cutting heads in halves.
+    """
     cos, sin = (part.astype(x.dtype) for part in turn)
-    half = cos.shape[-1]
-    left, right, still = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin, still], axis=-1)
+    half = rotated // 2
+    partners = np.zeros((x.shape[-1], x.shape[-1]), np.float32)
+    partners[range(half, rotated), range(half)] = -1
+    partners[range(half), range(half, rotated)] = 1
+    swapped = jnp.matmul(x, partners.astype(x.dtype), precision="highest")
+    return x * cos + swapped * sin
 
 
 def causal(time: int) -> Array:

@@ -6,8 +6,9 @@ leaves out the pads between. What a row says does not depend on the rows beside 
 
 The width of the prompts is brought to one of a few, the *buckets*, before anything is compiled: there are as many
 programs as buckets in use, whatever lengths there are. The cache lives inside the program, as the loop's carry, and
-is gone after the last token. The compiler for CPUs copies the values of the cache in every step, so that up to twice
-its size is needed there; the shape that spares the copies, rows and heads as one axis, decoded three times slower.
+is gone after the last token. It grows in a few stretches, a loop each, because a step reads all of it, filled or not:
+with as many new tokens as the prompt has, four stretches read a sixth less than one. The compiler for CPUs copies the
+values of the cache when a stretch begins, so that up to twice its size is needed there.
 """
 
 from collections.abc import Sequence
@@ -47,6 +48,10 @@ class Scores(NamedTuple):
     """float32 ``[batch, time - 1]``: log-probability (nats) of token t + 1 given the tokens up to t."""
     argmax: Array
     """bool ``[batch, time - 1]``: token t + 1 is the most likely one (the lowest id wins a tie)."""
+
+
+_STRETCHES, _SHORTEST = 4, 16
+"""In how many stretches the cache grows at most, and how many tokens each has at least."""
 
 
 class _State(NamedTuple):
@@ -153,6 +158,12 @@ def _widened(prompts: Array | np.ndarray, width: int, pad: int) -> Array | np.nd
     return xp.pad(kept, ((0, 0), (0, short)), constant_values=pad) if short else kept
 
 
+def _widened_cache(cache: Cache, slots: int) -> Cache:
+    """The same with so many slots, the new ones empty."""
+    room = ((0, 0), (0, 0), (0, slots - cache[0][0].shape[2]), (0, 0))
+    return jax.tree.map(lambda x: jnp.pad(x, room), cache)
+
+
 @partial(jax.jit, static_argnames=("decoder", "budget", "sampler", "eos", "pad"))
 def decode(
     params: Params,
@@ -174,10 +185,6 @@ def decode(
     )
     # Over the prompt alone, whose pads come last: a causal mask does, and with it whatever kernel there is for that.
     hidden, kept = decoder.apply({"params": params}, prompts)  # pyright: ignore[reportAssignmentType]
-    room = ((0, 0), (0, 0), (0, budget - 1), (0, 0))  # the last token is never read
-    cache = jax.tree.map(lambda x: jnp.pad(x, room), kept)
-    slots = jnp.arange(time + budget - 1)
-    in_prompt = slots[None, :] < lengths[:, None]
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]  # pyright: ignore
 
     def emit(state: _State) -> _State:
@@ -198,31 +205,39 @@ def decode(
         before = state.step - 1
         token = jax.lax.dynamic_slice_in_dim(state.tokens, before, 1, axis=1)
         slot = time + before
-        mask = in_prompt | ((slots >= time) & (slots <= slot))[None, :]
+        slots = jnp.arange(state.cache[0][0].shape[2])
+        mask = (slots[None, :] < lengths[:, None]) | ((slots >= time) & (slots <= slot))[None, :]
         hidden, cache = decoder.apply(
             {"params": params}, token, (lengths + before)[:, None], mask[:, None, :], state.cache, slot
         )  # pyright: ignore[reportAssignmentType]
         return state._replace(last=hidden[:, 0], cache=cache)  # pyright: ignore
 
-    start = emit(
+    state = emit(
         _State(
             step=jnp.zeros((), jnp.int32),
             tokens=jnp.full((batch, budget), pad, jnp.int32),
             logprobs=jnp.zeros((batch, budget), jnp.float32),
             done=jnp.zeros((batch,), bool),
             last=last,
-            cache=cache,
+            cache=kept,  # pyright: ignore[reportArgumentType]
         )
     )
-    end = jax.lax.while_loop(
-        lambda state: (state.step < budget) & ~jnp.all(state.done), lambda state: emit(read(state)), start
-    )
+    stretches = max(1, min(_STRETCHES, budget // _SHORTEST))
+    for until in (budget * part // stretches for part in range(1, stretches + 1)):
+        state = state._replace(
+            cache=_widened_cache(state.cache, time + until - 1)
+        )  # the last token is not read
+        state = jax.lax.while_loop(
+            lambda state, until=until: (state.step < until) & ~jnp.all(state.done),
+            lambda state: emit(read(state)),
+            state,
+        )
     counted = jnp.full((batch,), budget, jnp.int32)
     if eos is not None:
-        found = end.tokens == eos
+        found = state.tokens == eos
         first = jnp.argmax(found, axis=1).astype(jnp.int32) + 1
         counted = jnp.where(jnp.any(found, axis=1), first, counted)
-    return Generation(end.tokens, end.logprobs, counted, end.step)
+    return Generation(state.tokens, state.logprobs, counted, state.step)
 
 
 @partial(jax.jit, static_argnames=("decoder",))

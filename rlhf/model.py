@@ -51,8 +51,8 @@ class _Attention(nn.Module):
             out = nn.Dense(heads * c.head_size, use_bias=c.bias, dtype=self.dtype, name=name)(flat)
             return out.reshape(batch, time, heads, c.head_size).transpose(0, 2, 1, 3)
 
-        query = rotate(project("q", c.heads), turn)
-        key = rotate(project("k", c.kv_heads), turn)
+        query = rotate(project("q", c.heads), turn, c.rotated)
+        key = rotate(project("k", c.kv_heads), turn, c.rotated)
         value = project("v", c.kv_heads)
         if cache is not None:
             key = jax.lax.dynamic_update_slice_in_dim(cache[0], key, slot, axis=2)

@@ -20,7 +20,7 @@ WHOLE, HALF = ModelConfig(**SHAPE), ModelConfig(**SHAPE, rotary=0.5)  # pyright:
 
 @partial(jax.jit, static_argnums=0)
 def _turned(config: ModelConfig, x: jax.Array, positions: jax.Array) -> jax.Array:
-    return rotate(x, turns(config, positions))
+    return rotate(x, turns(config, positions), config.rotated)
 
 
 @pytest.mark.parametrize("config", [WHOLE, HALF])

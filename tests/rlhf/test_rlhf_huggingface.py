@@ -263,7 +263,9 @@ def test_neighbouring_pairs_and_halves_turn_alike() -> None:
         )
     from rlhf.attention import rotate, turns
 
-    ours = rotate(jnp.asarray(row[order], jnp.float32)[None, None, None], turns(GLM, jnp.array([[5]])))
+    ours = rotate(
+        jnp.asarray(row[order], jnp.float32)[None, None, None], turns(GLM, jnp.array([[5]])), GLM.rotated
+    )
     np.testing.assert_allclose(np.asarray(ours)[0, 0, 0], turned[order], atol=1e-5)
     assert sorted(order) == list(range(GLM.head_size))
     assert (order[GLM.rotated :] == np.arange(GLM.rotated, GLM.head_size)).all()

@@ -1,11 +1,14 @@
-"""The loop on fixed rows: what it tells, what its hooks see of gradients, and how many programs it needs."""
+"""The loss against loops; the loop on fixed rows: what it tells, what hooks see of gradients, how many programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+import rlhf_oracles as oracle
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlhf import sft
 from rlhf.batches import Rows, pack
@@ -166,3 +169,26 @@ def test_packed_rows_train_under_masks(decoder: Decoder, sharp: Params) -> None:
     wanted = float(_mean_loss(CrossEntropy(decoder), sharp, tokens, weights))
     assert hook.updates[0].metrics["loss"] == pytest.approx(wanted, rel=1e-5)
     assert hook.updates[0].metrics["num_tokens"] == sum(len(text) - 1 for text in texts)
+
+
+_call = jax.jit(CrossEntropy.__call__, static_argnums=0)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_loss_is_that_of_loops(
+    decoder: Decoder, sharp: Params, model_logits: Callable[..., np.ndarray], seed: int
+) -> None:
+    """With weights of 0, of 1 and between, and a row without any."""
+    rng = np.random.default_rng(seed)
+    weights = rng.choice([0.0, 0.25, 1.0], (8, 16)).astype(np.float32)
+    weights[rng.integers(8)] = 0
+    tokens = rng.integers(0, decoder.config.vocabulary, (8, 16)).astype(np.int32)
+    total, count, metrics = _call(
+        CrossEntropy(decoder), {"model": sharp}, {"tokens": tokens, "weights": weights}
+    )
+    wanted = oracle.cross_entropy(model_logits(sharp, tokens), tokens, weights)
+    assert float(total) == pytest.approx(wanted[0], rel=1e-4)
+    assert float(count) == pytest.approx(wanted[1])
+    assert [float(x) for x in metrics["mean_token_accuracy"]] == pytest.approx([wanted[2], wanted[1]])
+    assert float(metrics["num_tokens"]) == pytest.approx(wanted[1])
