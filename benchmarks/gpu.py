@@ -293,20 +293,21 @@ def measure(cell: str, sizes: Sizes) -> Iterator[Record]:
 def apart(cell: str, seconds: float) -> Iterator[Record]:
     """`measure` in a process of its own, which is ended after so many seconds."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--cell", cell]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stderr is not None
-    told: list[str] = []
-    listener = threading.Thread(target=lambda lines: told.extend(lines), args=(child.stderr,))
-    listener.start()
-    alarm = threading.Timer(seconds, child.kill)
-    alarm.start()
     began = time.perf_counter()
-    for line in child.stdout:
-        yield json.loads(line)
-    code = child.wait()
-    alarm.cancel()
-    listener.join()
+    told: list[str] = []
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        listener = threading.Thread(target=lambda lines: told.extend(lines), args=(child.stderr,))
+        listener.start()
+        alarm = threading.Timer(seconds, child.kill)
+        alarm.start()
+        for line in child.stdout:
+            yield json.loads(line)
+        code = child.wait()
+        alarm.cancel()
+        listener.join()
     if time.perf_counter() - began >= seconds:
         yield {"cell": cell, "note": f"ended after its {seconds:g} s"}
     elif code:

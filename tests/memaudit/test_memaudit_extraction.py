@@ -11,8 +11,10 @@ from memaudit.verdicts import definitions
 from probes import Match, Recovery, Secret
 from rlhf.batches import rows, schedule
 from rlhf.model import Decoder, hidden_states, initialise, logits_of
+from rlhf.optimiser import Optimiser
 from rlhf.presets import preset
-from rlhf.sft import SupervisedConfig, train
+from rlhf.sft import train
+from rlhf.stage import Stage
 from rlhf.tokenizer import Tokenizer
 
 KEYS = [
@@ -62,14 +64,13 @@ def learnt() -> tuple[Interrogation, dict]:
         time=1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in probes),
         fill=tokenizer.pad,
     )
-    config = SupervisedConfig(learning_rate=1e-2, warmup=5, weight_decay=0.0, final=0.1)
     params = train(
         initialise(decoder, jax.random.key(0)),
         data,
         schedule([100] * 4, 4, seed=0),
-        config,
+        Optimiser(learning_rate=1e-2, warmup=5, final=0.1),
         decoder=decoder,
-        stage="sft",
+        stage=Stage(name="sft"),
     )
     interrogation = Interrogation(
         decoder=decoder, tokenizer=tokenizer, levels=LEVELS, batch=7, examples=examples, probes=probes

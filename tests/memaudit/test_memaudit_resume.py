@@ -55,19 +55,20 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
     monkeypatch.setattr("memaudit.run._Steps", Stops)
 
 
-@pytest.mark.parametrize(("stage", "step"), [("pretrain", 10), ("reward", 2), ("ppo", 3)])
+@pytest.mark.parametrize(("stage", "step", "every"), [("pretrain", 10, 3), ("reward", 1, 1), ("ppo", 1, 1)])
 def test_a_run_that_was_stopped_inside_a_stage_ends_alike(
-    walked: Walked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, step: int
+    walked: Walked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, step: int, every: int
 ) -> None:
+    often = f"checkpoints.every={every}"
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         stop_at(patch, stage, step)
         with pytest.raises(Stopped):
-            walk(folder, EVERY)
+            walk(folder, often)
     (state,) = folder.glob(f"stages/{stage}-*/state/step-*")
     saved = int(state.name.removeprefix("step-"))
-    assert saved == step - step % 3
-    again = walk(folder, EVERY)
+    assert saved == step - step % every
+    again = walk(folder, often)
     _, steps = again.progress.begun[0]
     assert f"goes on after step {saved} of {steps}" in again.progress.lines
     assert again.progress.done == sum(total for _, total in again.progress.begun)

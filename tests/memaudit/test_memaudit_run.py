@@ -221,7 +221,7 @@ def test_a_run_that_lost_its_last_stages_makes_them_again_alike(walked: Walked, 
             for table in ("matches", "recoveries"):
                 db.execute(f"DELETE FROM {table} WHERE observation_id IN ({observed})", (stage_id,))
             db.execute(f"DELETE FROM observations WHERE checkpoint_id IN ({checkpoint})", (stage_id,))
-            for table in ("checkpoints", "exposures", "twins"):
+            for table in ("checkpoints", "exposures", "updates", "twins"):
                 db.execute(f"DELETE FROM {table} WHERE stage_id = ?", (stage_id,))
             db.execute("DELETE FROM stages WHERE id = ?", (stage_id,))
     db.commit()
@@ -286,7 +286,7 @@ def test_a_foreign_or_missing_checkpoint_is_one_line(walked: Walked, tmp_path: P
     whole = Result(folder=walked.folder / "stages" / stage, scalar=False)
     assert whole.params(decoder)
     for wrong, named in (
-        (Result(folder=whole.folder, scalar=True), "head"),
+        (Result(folder=whole.folder, scalar=True), "absent"),
         (Result(folder=tmp_path, scalar=False), "nothing"),
     ):
         with pytest.raises(BadInput, match=rf"params: expected .*{named}.*--out") as caught:
