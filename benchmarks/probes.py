@@ -105,12 +105,12 @@ def targets(sizes: Sizes) -> Iterator[Row]:
     def cached(number: int) -> None:
         for _ in range(repeats):
             for prompt, target in drawn[number]:
-                match._target_units(target, prompt, "python", ())
+                match.target_units(target, prompt, "python", ())
 
     def uncached(number: int) -> None:
-        match._target_units.cache_clear()
+        match.target_units.cache_clear()
         for prompt, target in drawn[number]:
-            match._target_units(target, prompt, "python", ())
+            match.target_units(target, prompt, "python", ())
 
     # In each round the uncached side comes first and leaves its targets in the cache.
     slow, fast = alternate(uncached, cached, rounds=sizes.rounds)
@@ -130,7 +130,7 @@ def targets(sizes: Sizes) -> Iterator[Row]:
 
     def compare(number: int, *, forget: bool) -> None:
         if forget:
-            match._target_units.cache_clear()
+            match.target_units.cache_clear()
         for (prompt, target), completion in zip(drawn[number], completions[number], strict=True):
             compare_completion(target, completion, prompt=prompt)
 

@@ -78,7 +78,7 @@ def compare_completion(
     at `code`) says nothing about it; its match is that of the level before.
     """
     check_levels(levels)
-    known = _target_units(target, prompt, language, tuple(secrets))
+    known = target_units(target, prompt, language, tuple(secrets))
     text = characters(completion)
     length = len(known["exact"])
     cut = text[:length].encode("utf-8", errors="surrogateescape")
@@ -137,7 +137,7 @@ def _compared(token: Token) -> tuple[bytes, str]:
 
 
 @lru_cache(maxsize=4096)
-def _target_units(
+def target_units(
     target: bytes, prompt: bytes, language: str, secrets: tuple[bytes, ...]
 ) -> dict[str, Sequence[Hashable]]:
     """Units of a target, which is compared once for each checkpoint."""

@@ -18,7 +18,7 @@ from probes.distance import edits, levenshtein, normalized, within
 from probes.evidence import align
 from probes.levels import LEVELS, characters, tokenize, tokenize_all
 from probes.lexing import lex
-from probes.match import _target_units, compare, compare_completion
+from probes.match import compare, compare_completion, target_units
 from probes.testing import LANGUAGES
 
 TOKEN_LEVELS = LEVELS[1:]
@@ -380,7 +380,7 @@ def test_a_cached_target_matches_as_a_fresh_one_does(language, data):
     prompt = data.draw(testing.hostile(language))
     fresh = compare_completion(target, completion, prompt=prompt, language=language)
     assert compare_completion(target, completion, prompt=prompt, language=language) == fresh
-    _target_units.cache_clear()
+    target_units.cache_clear()
     assert compare_completion(target, completion, prompt=prompt, language=language) == fresh
 
 

@@ -1,0 +1,150 @@
+"""How near a completion can still come to its target while it grows: what its first part already rules out.
+
+A completion that is decoded token by token is known in part. Whatever follows, its distance is at least the smallest
+value in the last row of the distance table, which never falls; so that a verdict can be closed, and decoding stopped,
+long before the budget is used up.
+
+The row is kept in two integers, one bit an element of the target (Hyyrö 2003, "A bit-vector algorithm for computing
+Levenshtein and Damerau edit distances"): an element of the completion costs a handful of operations, not a row.
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from probes.levels import LEVELS, characters, check_levels, tokenize_all
+from probes.match import compare_completion, target_units
+from probes.tokens import Token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What no continuation of a completion can come below, at a level. Units as in `Match`."""
+
+    level: str
+    distance: int
+    normalized: float
+
+
+class Row:
+    """The last row of the distance table between a target and a text that grows: ``D[j]`` of each prefix ``j``."""
+
+    def __init__(self, target: Sequence[Hashable]) -> None:
+        self.read = 0
+        """Elements of the text so far."""
+        self._size = len(target)
+        self._all = (1 << len(target)) - 1
+        self._rises, self._falls = self._all, 0  # D[j] - D[j - 1] is 1, is -1
+        self._places: dict[Hashable, int] = {}
+        for place, element in enumerate(target):
+            self._places[element] = self._places.get(element, 0) | 1 << place
+
+    def extend(self, elements: Iterable[Hashable]) -> None:
+        """Go on by some elements of the text."""
+        rises, falls, everything = self._rises, self._falls, self._all
+        places = self._places
+        for element in elements:
+            same = places.get(element, 0)
+            diagonal = ((same & rises) + rises ^ rises) | same | falls
+            up = (falls | ~(diagonal | rises)) << 1 | 1
+            down = (diagonal & rises) << 1
+            rises = (down | ~(diagonal | up)) & everything
+            falls = up & diagonal & everything
+            self.read += 1
+        self._rises, self._falls = rises, falls
+
+    def values(self) -> list[int]:
+        """``D[0]`` to ``D[len(target)]``."""
+        rises, falls, value = self._rises, self._falls, self.read
+        found = [value]
+        for _ in range(self._size):
+            value += (rises & 1) - (falls & 1)
+            found.append(value)
+            rises >>= 1
+            falls >>= 1
+        return found
+
+    def least(self, *, cut: bool) -> int:
+        """The least distance that any continuation can have.
+
+        With `cut` the text is cut to the target's length in the end, so that what it has too much of by now it will
+        lack later.
+        """
+        values = self.values()
+        if not cut:
+            return min(values)
+        return min(value + max(0, self.read - place) for place, value in enumerate(values))
+
+
+def settled(tokens: Sequence[Token]) -> Sequence[Token]:
+    """The tokens that a text keeps however it goes on: all but the last and the layout before it."""
+    end = len(tokens) - 1
+    while end > 0 and tokens[end - 1].kind == "layout":
+        end -= 1
+    return tokens[: max(end, 0)]
+
+
+def at_least(
+    target: bytes,
+    completion: bytes,
+    *,
+    prompt: bytes,
+    language: str = "python",
+    levels: Sequence[str] = LEVELS,
+    secrets: Sequence[bytes] = (),
+) -> dict[str, Bound]:
+    """Bounds on what `compare_completion` says of any completion that begins with `completion`.
+
+    `completion` must end between two characters, as far as it is UTF-8. At `exact` the bound is tight. At the other
+    levels the last token does not count yet, and of the two cuts the one that could come nearer does.
+    """
+    check_levels(levels)
+    units = target_units(target, prompt, language, tuple(secrets))
+    text = characters(completion)
+    length = len(units["exact"])
+    row = Row(units["exact"])
+    row.extend(text[:length])
+    least = row.least(cut=True)
+    bound = Bound(level="exact", distance=least, normalized=least / length if length else 0.0)
+    found = {"exact": bound}
+    # What a level takes away whole is judged at the one before, so none is left out.
+    deeper = LEVELS[1 : 1 + max(LEVELS.index(level) for level in levels)]
+    if not deeper:
+        return found
+    over = len(text) >= length  # the cut by characters is made: what it says is known
+    known = (
+        compare_completion(
+            target,
+            text[:length].encode("utf-8", errors="surrogateescape"),
+            prompt=prompt,
+            language=language,
+            levels=deeper,
+            secrets=secrets,
+        )
+        if over
+        else {}
+    )
+    tokens = tokenize_all(completion, language=language, prompt=prompt, secrets=secrets, levels=deeper)
+    for level in deeper:
+        aim = units[level]
+        if aim:
+            row = Row(aim)
+            row.extend(token[:2] for token in settled(tokens[level])[: len(aim)])
+            least = row.least(cut=True)
+            bound = Bound(level=level, distance=least, normalized=least / len(aim))
+            if over:
+                match = known[level]
+                other = Bound(level=level, distance=match.distance, normalized=match.normalized)
+            else:
+                row.extend(token[:2] for token in settled(tokens[level])[len(aim) :])
+                least = row.least(cut=False)
+                # The more tokens a text has beyond the target's, the farther it is, and the more it is divided by.
+                other = Bound(level=level, distance=least, normalized=least / (len(aim) + least))
+            bound = Bound(
+                level=level,
+                distance=min(bound.distance, other.distance),
+                normalized=min(bound.normalized, other.normalized),
+            )
+        else:
+            bound = Bound(level=level, distance=bound.distance, normalized=bound.normalized)
+        found[level] = bound
+    return {level: found[level] for level in levels}
