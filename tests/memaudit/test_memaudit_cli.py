@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -317,12 +316,13 @@ def test_report_refuses_what_is_no_run(say, tmp_path: Path, walked: Walked) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_was_interrupted_says_so_and_goes_on(walked: Walked, tmp_path: Path) -> None:
+def test_a_run_that_was_interrupted_says_so_and_goes_on(
+    walked: Walked, tmp_path: Path, environment: dict[str, str]
+) -> None:
     """Ctrl-C in a real process: exit code 130, and the same command ends with the same findings."""
     recipe, folder = tmp_path / "tiny.toml", tmp_path / "run"
     recipe.write_text(TINY)
     command = [sys.executable, "-m", "memaudit", "run", str(recipe), "--out", str(folder)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     # A shell that runs the tests in the background has interrupts ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -81,11 +81,12 @@ def test_a_run_that_was_stopped_inside_a_stage_ends_alike(
             assert file.read_bytes() == (walked.folder / file.relative_to(folder)).read_bytes()
 
 
-def test_a_run_that_was_killed_goes_on(walked: Walked, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_goes_on(walked: Walked, tmp_path: Path, environment: dict[str, str]) -> None:
     recipe, folder = tmp_path / "tiny.toml", tmp_path / "run"
     recipe.write_text(f"{TINY}\n[checkpoints]\nevery = 3\n")
     command = [sys.executable, "-m", "memaudit", "run", str(recipe), "--out", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=silent, stderr=silent, env=environment) as process:
         while process.poll() is None and not list(folder.glob("stages/sft-*/state/step-*")):
             time.sleep(0.01)
         assert process.poll() is None, "the run was over before it could be killed"
