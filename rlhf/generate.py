@@ -158,7 +158,7 @@ def _widened(prompts: Array | np.ndarray, width: int, pad: int) -> Array | np.nd
     return xp.pad(kept, ((0, 0), (0, short)), constant_values=pad) if short else kept
 
 
-def _widened_cache(cache: Cache, slots: int) -> Cache:
+def widened(cache: Cache, slots: int) -> Cache:
     """The same with so many slots, the new ones empty."""
     room = ((0, 0), (0, 0), (0, slots - cache[0][0].shape[2]), (0, 0))
     return jax.tree.map(lambda x: jnp.pad(x, room), cache)
@@ -224,9 +224,7 @@ def decode(
     )
     stretches = max(1, min(_STRETCHES, budget // _SHORTEST))
     for until in (budget * part // stretches for part in range(1, stretches + 1)):
-        state = state._replace(
-            cache=_widened_cache(state.cache, time + until - 1)
-        )  # the last token is not read
+        state = state._replace(cache=widened(state.cache, time + until - 1))  # the last token is not read
         state = jax.lax.while_loop(
             lambda state, until=until: (state.step < until) & ~jnp.all(state.done),
             lambda state: emit(read(state)),

@@ -12,6 +12,7 @@ Notable choices:
   beside the trunk's parameters, so that it can be put on and taken off.
 """
 
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -28,6 +29,13 @@ Params = dict
 """Parameters of a `Decoder`: a nested dict of float32 arrays."""
 Head = dict[str, Array]
 """A scalar head: `kernel` float32 ``[width]`` and `bias` float32 ``[]``."""
+
+
+def _put(cache: Array, new: Array, slot: Array | int) -> Array:
+    """`cache` with `new` from `slot` on, or in each row from its own."""
+    if jnp.ndim(slot) == 0:
+        return jax.lax.dynamic_update_slice_in_dim(cache, new, slot, axis=2)
+    return jax.vmap(partial(jax.lax.dynamic_update_slice_in_dim, axis=1))(cache, new, slot)
 
 
 class _Attention(nn.Module):
@@ -55,8 +63,7 @@ class _Attention(nn.Module):
         key = rotate(project("k", c.kv_heads), turn, c.rotated)
         value = project("v", c.kv_heads)
         if cache is not None:
-            key = jax.lax.dynamic_update_slice_in_dim(cache[0], key, slot, axis=2)
-            value = jax.lax.dynamic_update_slice_in_dim(cache[1], value, slot, axis=2)
+            key, value = _put(cache[0], key, slot), _put(cache[1], value, slot)
         mixed = attend(query, key, value, mask)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch * time, c.heads * c.head_size)
         out = nn.Dense(width, use_bias=False, dtype=self.dtype, name="o")(mixed)
@@ -130,7 +137,8 @@ class Decoder(nn.Module):
 
         `tokens` is int32 ``[batch, time]``. Without `mask` (bool ``[batch or 1, time, slots]``) attention is causal
         over `tokens`; without `positions` they count from 0. With a `cache` of ``[batch, kv head, slots, size]``
-        pairs the new keys and values are written from `slot` on, and `mask` must say which slots count.
+        pairs the new keys and values are written from `slot` on (int32 ``[batch]``: each row's from its own), and
+        `mask` must say which slots count.
         """
         if positions is None:
             positions = jnp.arange(tokens.shape[1])[None]

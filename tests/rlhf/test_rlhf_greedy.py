@@ -1,0 +1,114 @@
+"""However it is come by, what is said is what plain greedy decoding says."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlhf.generate import generate, row_keys, score
+from rlhf.greedy import check, depart, go_on, pick
+from rlhf.model import Decoder, Params
+
+ROWS, PROMPT, BUDGET, PAD = 6, 9, 24, 0
+LENGTHS = np.array([9, 5, 7, 1, 8, 3], np.int32)
+
+
+@pytest.fixture(scope="module")
+def prompts(decoder: Decoder) -> np.ndarray:
+    tokens = np.random.default_rng(5).integers(3, decoder.config.vocabulary, (ROWS, PROMPT)).astype(np.int32)
+    return np.where(np.arange(PROMPT) < LENGTHS[:, None], tokens, PAD)
+
+
+@pytest.fixture(scope="module")
+def plain(decoder: Decoder, sharp: Params, prompts: np.ndarray) -> np.ndarray:
+    """What greedy decoding says, ``[rows, BUDGET]``."""
+    keys = row_keys(jax.random.key(0), jnp.arange(ROWS))
+    said = generate(
+        sharp, prompts, LENGTHS, keys, decoder=decoder, budget=BUDGET, temperature=0.0, eos=None, pad=PAD
+    )
+    return np.asarray(said.tokens)
+
+
+def after(prompts: np.ndarray, texts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts and texts, right-padded to one width, and their lengths."""
+    tokens = np.full((ROWS, PROMPT + BUDGET), PAD, np.int32)
+    lengths = LENGTHS + np.array([len(text) for text in texts], np.int32)
+    for row, text in enumerate(texts):
+        tokens[row, : lengths[row]] = [*prompts[row, : LENGTHS[row]], *text]
+    return tokens, lengths
+
+
+def departing(plain: np.ndarray, at: list[int], length: int, vocabulary: int) -> list[np.ndarray]:
+    """What greedy decoding says, with another token at one place in each row; at `length`: none."""
+    texts = []
+    for row, place in enumerate(at):
+        text = plain[row, :length].copy()
+        if place < length:
+            text[place] = (text[place] + 1) % vocabulary
+        texts.append(text)
+    return texts
+
+
+places = st.lists(st.integers(0, 8), min_size=ROWS, max_size=ROWS)
+misses = st.lists(st.integers(0, 3), min_size=ROWS, max_size=ROWS)
+
+
+@settings(max_examples=15, deadline=None)
+@given(at=places, wrong=st.tuples(misses, misses))
+def test_from_the_departure_on_it_says_what_greedy_decoding_says(
+    decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray, at: list[int], wrong: Any
+) -> None:
+    """At the first token, at the last, nowhere; by steps, and by drafts that are right, wrong, or right for a while."""
+    length, vocabulary = 8, decoder.config.vocabulary
+    tokens, lengths = after(prompts, departing(plain, at, length, vocabulary))
+    found = depart(sharp, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
+    assert found.agreed.tolist() == at
+    assert found.standing.read.tolist() == (LENGTHS + at).tolist()
+    said = [list(plain[row, :place]) for row, place in enumerate(at)]
+    standing = found.standing
+    for first_wrong in wrong:
+        right = np.stack([plain[row, len(said[row]) + 1 : len(said[row]) + 4] for row in range(ROWS)])
+        draft = (right + (np.arange(3) == np.array(first_wrong)[:, None])) % vocabulary
+        words, counts, standing = check(sharp, standing, draft.astype(np.int32), decoder=decoder)
+        assert counts.tolist() == [1 + agreed for agreed in first_wrong]
+        for row in range(ROWS):
+            said[row] += np.asarray(words)[row, : counts[row]].tolist()
+    words, standing = go_on(sharp, standing, decoder=decoder, steps=2)
+    for row in range(ROWS):
+        said[row] += np.asarray(words)[row].tolist()
+        assert said[row] == plain[row, : len(said[row])].tolist()
+    assert standing.read.tolist() == [LENGTHS[row] + len(said[row]) for row in range(ROWS)]
+
+
+def test_the_pass_scores_as_score_does(
+    decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray
+) -> None:
+    tokens, lengths = after(prompts, departing(plain, [0, 1, 2, 3, 4, 5], 5, decoder.config.vocabulary))
+    found = depart(sharp, tokens, LENGTHS, lengths, decoder=decoder, slots=tokens.shape[1])
+    scores = score(sharp, jnp.asarray(tokens), decoder=decoder)
+    np.testing.assert_allclose(found.logprobs, scores.logprobs, atol=1e-5)
+    assert found.hits.tolist() == scores.argmax.tolist()
+
+
+def test_some_rows_go_on_without_the_others(
+    decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray
+) -> None:
+    tokens, lengths = after(prompts, departing(plain, [3] * ROWS, 5, decoder.config.vocabulary))
+    found = depart(sharp, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
+    rows = np.array([4, 1], np.int32)
+    words, _ = go_on(sharp, pick(found.standing, rows), decoder=decoder, steps=4)
+    assert words.tolist() == plain[rows, 3:7].tolist()
+
+
+def test_a_text_that_is_empty_departs_at_once(
+    decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray
+) -> None:
+    tokens, lengths = after(prompts, [plain[row, :0] for row in range(ROWS)])
+    found = depart(sharp, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
+    assert found.agreed.tolist() == [0] * ROWS
+    words, _ = go_on(sharp, found.standing, decoder=decoder, steps=BUDGET)
+    assert words.tolist() == plain.tolist()
