@@ -17,7 +17,7 @@ from typing import Any
 from memaudit.errors import BadInput
 from probes import Match, Secret
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = (resources.files("memaudit") / "schema.sql").read_text(encoding="utf-8")
 
@@ -59,7 +59,8 @@ class Observation:
 
     probe_id: int
     completion: str
-    """Greedy, up to the audit's budget; it may run on behind the target's length."""
+    """Greedy, up to the audit's budget, so that it may run on behind the target's length; or only as far as its
+    verdicts needed it, where its matches are lower bounds."""
     ended: bool
     """The model said end of text within the budget."""
     logprobs: tuple[float, ...]
@@ -277,9 +278,9 @@ class Ledger:
             ),
         ).fetchone()[0]
         self._db.executemany(
-            "INSERT INTO matches VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO matches VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (row, m.level, m.distance, m.target_length, m.completion_length, m.lexer)
+                (row, m.level, m.distance, m.target_length, m.completion_length, m.lexer, int(m.at_least))
                 for m in o.matches.values()
             ],
         )
@@ -338,8 +339,8 @@ class Ledger:
         """Probe id -> what the checkpoint of a stage said."""
         matches: dict[int, dict[str, Match]] = {}
         for row, *fields in self._db.execute(
-            "SELECT m.observation_id, m.level, m.distance, m.target_length, m.completion_length, m.lexer "
-            "FROM matches m "
+            "SELECT m.observation_id, m.level, m.distance, m.target_length, m.completion_length, m.lexer, "
+            "m.at_least FROM matches m "
             "JOIN observations o ON o.id = m.observation_id JOIN checkpoints c ON c.id = o.checkpoint_id "
             "WHERE c.stage_id = ?",
             (stage_id,),
@@ -350,6 +351,7 @@ class Ledger:
                 target_length=fields[2],
                 completion_length=fields[3],
                 lexer=fields[4],
+                at_least=bool(fields[5]),
             )
         recovered: dict[int, dict[int, tuple[int, int]]] = {}
         for row, start, got, total in self._db.execute(

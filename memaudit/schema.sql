@@ -46,6 +46,7 @@ CREATE TABLE matches (
   observation_id INTEGER NOT NULL REFERENCES observations, level TEXT NOT NULL,
   distance INTEGER NOT NULL, target_length INTEGER NOT NULL, completion_length INTEGER NOT NULL,
   lexer TEXT NOT NULL,        -- of the language by its name, or generic
+  at_least INTEGER NOT NULL,  -- 1: the completion was not decoded to its end, and distance is a lower bound
   PRIMARY KEY (observation_id, level)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE recoveries (     -- how much of each secret came out
@@ -60,7 +61,7 @@ CREATE VIEW shown AS          -- how often, where, as what, and when was an exam
          MIN(e.step) AS first_step, MAX(e.step) AS last_step
   FROM exposures e JOIN twins t USING (stage_id) GROUP BY e.example_id, t.twin, t.stage, e.role;
 CREATE VIEW asked AS          -- what each twin said after each stage, and whether that is near the target
-  SELECT p.example_id, t.twin, t.position, t.stage, m.level, m.distance,
+  SELECT p.example_id, t.twin, t.position, t.stage, m.level, m.distance, m.at_least,
          m.distance * 1.0 / MAX(m.target_length, m.completion_length, 1) AS normalized,
          m.distance * 1.0 <= MAX(m.target_length, m.completion_length)
            * (SELECT CAST(value AS REAL) FROM settings WHERE key = 'threshold') + 1e-9 AS near,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from memaudit.errors import BadInput
 from probes import Match, Recovery, within
 
 
@@ -28,9 +29,7 @@ def definitions(threshold: float) -> tuple[Definition, ...]:
         Definition(
             name="near",
             text=f"The greedy completion lies within a normalised edit distance of {threshold:g} of the target.",
-            decide=lambda match, _: within(
-                match.distance, match.target_length, match.completion_length, threshold
-            ),
+            decide=lambda match, _: _near(match, threshold),
         ),
         Definition(
             name="equal",
@@ -45,3 +44,13 @@ def definitions(threshold: float) -> tuple[Definition, ...]:
             ),
         ),
     )
+
+
+def _near(match: Match, threshold: float) -> bool:
+    found = within(match.distance, match.target_length, match.completion_length, threshold)
+    if found and match.at_least:
+        raise BadInput(
+            f"threshold: expected one up to which completions were decoded, got {threshold:g} where one is known to be "
+            f"{match.normalized:.3f} away at least: decode them again, to the end or with a larger `closing`"
+        )
+    return found

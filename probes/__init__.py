@@ -3,6 +3,7 @@
 Pure functions of bytes. Nothing here knows of models, training or reports.
 """
 
+from probes.bound import at_least
 from probes.canaries import WATERMARK, Canary, enumerate_slot, plan, references
 from probes.detect import detect, sensitive
 from probes.distance import levenshtein, normalized, within
@@ -38,6 +39,7 @@ __all__ = [
     "Segment",
     "Token",
     "align",
+    "at_least",
     "compare",
     "compare_completion",
     "containment",

@@ -9,20 +9,12 @@ Levenshtein and Damerau edit distances"): an element of the completion costs a h
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+from probes.languages import lexer
 from probes.levels import LEVELS, characters, check_levels, tokenize_all
-from probes.match import compare_completion, target_units
+from probes.match import Match, compare_completion, target_units
 from probes.tokens import Token
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """What no continuation of a completion can come below, at a level. Units as in `Match`."""
-
-    level: str
-    distance: int
-    normalized: float
 
 
 class Row:
@@ -91,60 +83,58 @@ def at_least(
     language: str = "python",
     levels: Sequence[str] = LEVELS,
     secrets: Sequence[bytes] = (),
-) -> dict[str, Bound]:
-    """Bounds on what `compare_completion` says of any completion that begins with `completion`.
+) -> dict[str, Match]:
+    """What `compare_completion` says at least of any completion that begins with `completion`, its end included.
 
     `completion` must end between two characters, as far as it is UTF-8. At `exact` the bound is tight. At the other
     levels the last token does not count yet, and of the two cuts the one that could come nearer does.
     """
     check_levels(levels)
-    units = target_units(target, prompt, language, tuple(secrets))
+    known = target_units(target, prompt, language, tuple(secrets))
     text = characters(completion)
-    length = len(units["exact"])
-    row = Row(units["exact"])
+    length = len(known["exact"])
+    row = Row(known["exact"])
     row.extend(text[:length])
-    least = row.least(cut=True)
-    bound = Bound(level="exact", distance=least, normalized=least / length if length else 0.0)
+    reader = lexer(language)
+    bound = _bound("exact", row.least(cut=True), length, length, reader)
     found = {"exact": bound}
     # What a level takes away whole is judged at the one before, so none is left out.
     deeper = LEVELS[1 : 1 + max(LEVELS.index(level) for level in levels)]
-    if not deeper:
-        return found
-    over = len(text) >= length  # the cut by characters is made: what it says is known
-    known = (
-        compare_completion(
-            target,
-            text[:length].encode("utf-8", errors="surrogateescape"),
-            prompt=prompt,
-            language=language,
-            levels=deeper,
-            secrets=secrets,
+    cut: dict[str, Match] = {}
+    if deeper and len(text) >= length:  # the cut by characters is made: what it says is known
+        first = text[:length].encode("utf-8", errors="surrogateescape")
+        cut = compare_completion(
+            target, first, prompt=prompt, language=language, levels=deeper, secrets=secrets
         )
-        if over
-        else {}
-    )
     tokens = tokenize_all(completion, language=language, prompt=prompt, secrets=secrets, levels=deeper)
     for level in deeper:
-        aim = units[level]
-        if aim:
-            row = Row(aim)
-            row.extend(token[:2] for token in settled(tokens[level])[: len(aim)])
-            least = row.least(cut=True)
-            bound = Bound(level=level, distance=least, normalized=least / len(aim))
-            if over:
-                match = known[level]
-                other = Bound(level=level, distance=match.distance, normalized=match.normalized)
-            else:
-                row.extend(token[:2] for token in settled(tokens[level])[len(aim) :])
-                least = row.least(cut=False)
-                # The more tokens a text has beyond the target's, the farther it is, and the more it is divided by.
-                other = Bound(level=level, distance=least, normalized=least / (len(aim) + least))
-            bound = Bound(
-                level=level,
-                distance=min(bound.distance, other.distance),
-                normalized=min(bound.normalized, other.normalized),
-            )
+        aim = known[level]
+        if not aim:
+            bound = replace(bound, level=level)
         else:
-            bound = Bound(level=level, distance=bound.distance, normalized=bound.normalized)
+            kept = [token[:2] for token in settled(tokens[level])]
+            row = Row(aim)
+            row.extend(kept[: len(aim)])
+            least, longest = row.least(cut=True), len(aim)
+            if cut:
+                least = min(least, cut[level].distance)
+                longest = max(longest, cut[level].completion_length)
+            else:
+                row.extend(kept[len(aim) :])
+                least = min(least, other := row.least(cut=False))
+                # The more tokens beyond the target's, the farther away, and the more it is divided by.
+                longest += other
+            bound = _bound(level, least, len(aim), longest, reader)
         found[level] = bound
     return {level: found[level] for level in levels}
+
+
+def _bound(level: str, distance: int, target_length: int, longest: int, reader: str) -> Match:
+    return Match(
+        level=level,
+        distance=distance,
+        target_length=target_length,
+        completion_length=longest,
+        lexer=reader,
+        at_least=True,
+    )

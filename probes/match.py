@@ -22,11 +22,13 @@ class Match:
     """Length of what was compared, after the cut if there was one."""
     lexer: str
     """What read the texts: the language's own lexer, by the language's name, or `generic`."""
+    at_least: bool = False
+    """The completion is known in part: whatever follows, neither `distance` nor `normalized` is less."""
 
     @property
     def equal(self) -> bool:
         """The two are the same at this level."""
-        return self.distance == 0
+        return self.distance == 0 and not self.at_least
 
     @property
     def normalized(self) -> float:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from memaudit.errors import BadInput
 from memaudit.extraction import Interrogation
 from memaudit.ledger import Example, Probe
 from memaudit.verdicts import definitions
@@ -129,7 +130,90 @@ def test_observations_are_those_of_plain_greedy_decoding(learnt) -> None:
         assert observed[probe.id].completion == tokenizer.decode(said)
 
 
+def variants(tokenizer: Tokenizer, said: list[int]) -> list[list[int]]:
+    """Targets that greedy decoding, which says `said`, departs from in all kinds of places."""
+    text = tokenizer.decode(said)
+    other = tokenizer.encode("x = [1, 2, 3]\n")
+    return [
+        said,
+        [*said[:-1], other[0]],  # at the last token
+        [other[0], *said[1:]],  # at the first, and all the rest is the same
+        [*other[:3], *said],  # after an insertion
+        said[3:],  # after a deletion
+        [*said[:4], *other, *said[4:]],
+        tokenizer.encode(text.replace(" ", "  ")),  # only the layout
+        tokenizer.encode(text.replace("a", "b")),  # mostly names
+        [token for letter in text for token in tokenizer.encode(letter)],  # the same text in other tokens
+        other,
+        [*other, *other, *other],
+    ]
+
+
+@pytest.mark.parametrize("closing", [0.1, 0.3])
+def test_a_verdict_that_is_closed_early_is_that_of_the_whole_completion(learnt, closing: float) -> None:
+    interrogation, params = learnt
+    tokenizer = interrogation.tokenizer
+    probes = []
+    for number, plain in ((1, True), (2, True), (5, False), (6, False)):
+        probe = interrogation.probes[number - 1]
+        said = next(
+            tokenizer.encode(o.completion) for o in interrogation.observe(params) if o.probe_id == number
+        )
+        assert bool(said) >= plain
+        for target in variants(tokenizer, said[:24] or list(probe.target_tokens)):
+            probes.append(
+                Probe(
+                    id=len(probes) + 1,
+                    example_id=probe.example_id,
+                    kind="prefix",
+                    prefix=probe.prefix,
+                    target=tokenizer.decode(target),
+                    prefix_tokens=probe.prefix_tokens,
+                    target_tokens=tuple(target),
+                )
+            )
+    plain_examples = {
+        name: Example(**{**vars(example), "secrets": () if number % 2 else example.secrets})
+        for number, (name, example) in enumerate(interrogation.examples.items(), start=1)
+    }
+    shared = {**vars(interrogation), "probes": probes, "examples": plain_examples, "batch": 16}
+    whole = {o.probe_id: o for o in Interrogation(**shared).observe(params)}
+    early = {o.probe_id: o for o in Interrogation(**{**shared, "closing": closing}).observe(params)}
+    assert whole.keys() == early.keys() == {probe.id for probe in probes}
+    shorter = at_least = 0
+    for name, known in whole.items():
+        found = early[name]
+        assert known.completion.startswith(found.completion)
+        assert (found.argmax, found.logprobs) == (known.argmax, known.logprobs)
+        shorter += len(found.completion) < len(known.completion)
+        for level in LEVELS:
+            match, true = found.matches[level], known.matches[level]
+            at_least += match.at_least
+            assert match.distance <= true.distance if match.at_least else match == true
+            for threshold in (0.0, 0.05, 0.1, closing):
+                near, equal, _ = definitions(threshold)
+                assert near.decide(match, None) == near.decide(true, None)
+                assert equal.decide(match, None) == equal.decide(true, None)
+        for start, (got, total) in known.recovered.items():
+            assert (found.recovered[start][0] == total) == (got == total)
+    assert shorter > len(probes) / 4
+    assert at_least > len(probes) / 4
+
+
 def test_thresholds_are_monotone() -> None:
     match = Match(level="exact", distance=3, target_length=30, completion_length=25, lexer="python")
     verdicts = [definitions(t)[0].decide(match, None) for t in (0.0, 0.05, 0.0999, 0.1, 0.5)]
     assert verdicts == [False, False, False, True, True]
+
+
+def test_a_lower_bound_is_no_verdict_beyond_it() -> None:
+    match = Match(
+        level="exact", distance=6, target_length=30, completion_length=30, lexer="python", at_least=True
+    )
+    near, equal, _ = definitions(0.1)
+    assert near.decide(match, None) is False
+    assert equal.decide(match, None) is False
+    with pytest.raises(
+        BadInput, match=r"threshold: expected .* got 0\.3 where one is known to be 0\.200 away"
+    ):
+        definitions(0.3)[0].decide(match, None)
