@@ -135,6 +135,7 @@ def ours(bench: Bench, probes: Sequence[Probe], sizes: Sizes) -> Side:
         examples=examples,
         probes=probes,
         closing=THRESHOLD,
+        scored=False,
     )
     return lambda: [bool(near.decide(o.matches["exact"], None)) for o in asking.observe(bench.params)]
 

@@ -6,18 +6,18 @@ Every batch has one shape, padded with repeats of its last probe, so that one au
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 
 from memaudit.ledger import Example, Observation, Probe
 from probes import Match, at_least, compare_completion, recover
 from rlhf.batches import pad
-from rlhf.greedy import Departure, depart, go_on, pick
+from rlhf.greedy import Standing, check, depart, go_on, pick
 from rlhf.model import Decoder, Params
 from rlhf.tokenizer import Tokenizer
 
-_STEPS = 8  # tokens that are decoded before it is looked at them again
-_LEAST = 4  # part of a batch that it is brought down to, at least: each size is a program of its own
+_STEPS = 8  # tokens that are decoded before they are looked at again
+_FIRST, _NEXT = 16, 48  # tokens of a target that are looked at with its prompt, and at a time after that
+_LEAST = 4  # a batch is brought down to this part of it at least: each size is a program of its own
 
 
 @dataclass
@@ -26,6 +26,8 @@ class _Answer:
 
     probe: Probe
     tokens: list[int]
+    faithful: bool
+    """It says the target's own tokens so far."""
     open: bool = True
     """More tokens may change what is to be said of it."""
     ended: bool = False
@@ -47,6 +49,9 @@ class Interrogation:
     """Decode a completion only until no more of it could bring it within this normalised distance of its target at
     any level, or make it more equal than it is, and until its secrets are out. Its matches are lower bounds then, and
     verdicts with thresholds up to this are those of whole completions. None: decode to the end."""
+    scored: bool = True
+    """Observe the log-probability of every target token. Without, a target is looked at in parts, and no further than
+    the model says it too; which tokens are the most likely ones is then known up to the first that is not."""
 
     @property
     def prompt_time(self) -> int:
@@ -69,51 +74,99 @@ class Interrogation:
 
     def _ask(self, params: Params, some: Sequence[Probe]) -> Iterator[Observation]:
         filled = [*some, *[some[-1]] * (self.batch - len(some))]
-        texts, lengths = pad(
-            [[self.tokenizer.bos, *p.prefix_tokens, *p.target_tokens] for p in filled],
-            self.prompt_time + self.budget,
-            self.tokenizer.pad,
+        width = self.budget if self.scored else min(self.budget, _FIRST)
+        prompts, lengths = pad(
+            [[self.tokenizer.bos, *p.prefix_tokens] for p in filled], self.prompt_time, self.tokenizer.pad
         )
+        texts, text_lengths = pad([p.target_tokens[:width] for p in filled], width, self.tokenizer.pad)
         found = depart(
             params,
-            jnp.asarray(texts),
-            jnp.asarray([1 + len(p.prefix_tokens) for p in filled], jnp.int32),
-            jnp.asarray(lengths),
+            prompts,
+            texts,
+            lengths,
+            text_lengths,
             decoder=self.decoder,
-            slots=self.prompt_time + self.budget + _STEPS,
+            slots=self._slots(_STEPS),
+            scored=self.scored,
         )
-        logprobs, hits, agreed = np.asarray(found.logprobs), np.asarray(found.hits), np.asarray(found.agreed)
-        answers = [_Answer(p, list(p.target_tokens[: agreed[row]])) for row, p in enumerate(some)]
-        self._decode(params, answers, found)
+        logprobs, hits, agreed = map(np.asarray, (found.logprobs, found.hits, found.agreed))
+        answers = [
+            _Answer(probe, list(probe.target_tokens[:count]), faithful=bool(count == length))
+            for probe, count, length in zip(some, agreed, text_lengths, strict=False)
+        ]
+        for answer in answers:
+            self._close(answer)
+        self._decode(params, answers, found.standing)
         for row, (probe, answer) in enumerate(zip(some, answers, strict=True)):
-            # Entry t is about token t + 1: the prompt's last token predicts the first of the target.
-            first, last = len(probe.prefix_tokens), len(probe.prefix_tokens) + len(probe.target_tokens)
+            size = len(probe.target_tokens) if self.scored else 0
             yield self._observation(
                 answer,
-                logprobs=tuple(round(float(x), 6) for x in logprobs[row, first:last]),
-                argmax=tuple(bool(x) for x in hits[row, first:last]),
+                logprobs=tuple(round(float(x), 6) for x in logprobs[row, :size]),
+                argmax=tuple(bool(x) for x in hits[row, :size]),
             )
 
-    def _decode(self, params: Params, answers: Sequence[_Answer], found: Departure) -> None:
-        """Go on with the answers that are open, a few tokens at a time, until none is."""
-        rows = list(answers)
-        standing = found.standing
-        for answer in rows:
-            self._close(answer)
-        while any(answer.open for answer in rows):
-            left = [row for row, answer in enumerate(rows) if answer.open]
-            size = max(-(-self.batch // _LEAST), 1 << (len(left) - 1).bit_length())
-            if size <= len(standing.read) // 2:
-                standing = pick(standing, jnp.asarray([*left, *left[-1:] * (size - len(left))]))
-                rows = [rows[row] for row in left]
-            said, standing = go_on(params, standing, decoder=self.decoder, steps=_STEPS)
-            for answer, more in zip(rows, np.asarray(said).tolist(), strict=False):
+    def _slots(self, more: int) -> int:
+        """Slots of a cache in which an answer of any length can be gone on with by `more` tokens at a time."""
+        return self.prompt_time + self.budget + more
+
+    def _decode(self, params: Params, answers: Sequence[_Answer], standing: Standing) -> None:
+        """Go on with the answers that are open until none is: those that say their target apart from the others."""
+        groups = [(list(answers), standing)]
+        while groups:
+            rows, standing = groups.pop()
+            following = np.asarray(standing.next).tolist()
+            along, away = [], []
+            for row, answer in enumerate(rows):
                 if answer.open:
-                    self._take(answer, more)
-                    self._close(answer)
+                    (along if self._ahead(answer)[:1] == (following[row],) else away).append(row)
+            if along:
+                if away:
+                    groups.append(self._part(rows, standing, away, _STEPS, apart=True))
+                rows, standing = self._part(rows, standing, along, 1 + _NEXT, apart=bool(away))
+                groups.append((rows, self._check(params, rows, standing)))
+            elif away:
+                rows, standing = self._part(rows, standing, away, _STEPS)
+                said, standing = go_on(params, standing, decoder=self.decoder, steps=_STEPS)
+                self._hear(rows, np.asarray(said).tolist())
+                groups.append((rows, standing))
+
+    def _part(
+        self, rows: list[_Answer], standing: Standing, left: list[int], more: int, *, apart: bool = False
+    ) -> tuple[list[_Answer], Standing]:
+        """The answers that are left, filled up with repeats of the last one: where that saves work, or `apart` is set
+        because others go on with the rest."""
+        size = min(self.batch, max(-(-self.batch // _LEAST), 1 << (len(left) - 1).bit_length()))
+        have, slots = len(standing.read), standing.cache[0][0].shape[2]
+        if not apart and 2 * size > have and slots >= self._slots(more):
+            return rows, standing
+        filled = [*left, *left[-1:] * (size - len(left))]
+        picked = pick(standing, np.array(filled, np.int32), slots=max(slots, self._slots(more)))
+        return [rows[row] for row in left], picked
+
+    def _check(self, params: Params, rows: Sequence[_Answer], standing: Standing) -> Standing:
+        """Decode with the targets as drafts."""
+        drafts = np.full((len(standing.read), _NEXT), self.tokenizer.pad, np.int32)
+        for row, answer in enumerate(rows):
+            draft = self._ahead(answer)[1 : 1 + _NEXT] if answer.open else ()
+            drafts[row, : len(draft)] = draft
+        said, counts, standing = check(params, standing, drafts, decoder=self.decoder)
+        words = np.asarray(said).tolist()
+        self._hear(rows, [more[:count] for more, count in zip(words, np.asarray(counts), strict=True)])
+        return standing
+
+    def _hear(self, rows: Sequence[_Answer], said: Sequence[Sequence[int]]) -> None:
+        for answer, more in zip(rows, said, strict=False):
+            if answer.open:
+                self._take(answer, more)
+                self._close(answer)
+
+    def _ahead(self, answer: _Answer) -> tuple[int, ...]:
+        """What is left of the target, if the answer says it so far."""
+        return answer.probe.target_tokens[len(answer.tokens) :] if answer.faithful else ()
 
     def _take(self, answer: _Answer, more: Sequence[int]) -> None:
         for token in more[: self.budget - len(answer.tokens)]:
+            answer.faithful &= self._ahead(answer)[:1] == (token,)
             answer.tokens.append(token)
             if token == self.tokenizer.eos:
                 answer.ended = True

@@ -19,6 +19,7 @@ from jax import Array
 from rlhf import likelihood
 from rlhf.generate import widened
 from rlhf.model import Cache, Decoder, Params, logits_of
+from rlhf.rollout import join
 from rlhf.sampling import Sampler, draw
 
 _GREEDY = Sampler(temperature=0.0)
@@ -38,34 +39,49 @@ class Departure(NamedTuple):
     """A given text as the model sees it, and where greedy decoding leaves it."""
 
     logprobs: Array
-    """float32 ``[batch, time - 1]``: log-probability (nats) of token t + 1 given the tokens up to t."""
+    """float32 ``[batch, width]``: log-probability (nats) of each of its tokens; zeros where that was not asked for."""
     hits: Array
-    """bool ``[batch, time - 1]``: token t + 1 is the most likely one."""
+    """bool ``[batch, width]``: the token is the most likely one."""
     agreed: Array
-    """int32 ``[batch]``: tokens after the prompt that greedy decoding says too, before the first that it does not."""
+    """int32 ``[batch]``: how many of its tokens greedy decoding says too, before the first that it does not."""
     standing: Standing
     """After those."""
 
 
-@partial(jax.jit, static_argnames=("decoder", "slots"))
+@partial(jax.jit, static_argnames=("decoder", "slots", "scored"))
 def depart(
-    params: Params, tokens: Array, prompts: Array, lengths: Array, *, decoder: Decoder, slots: int
+    params: Params,
+    prompts: Array,
+    texts: Array,
+    prompt_lengths: Array,
+    text_lengths: Array,
+    *,
+    decoder: Decoder,
+    slots: int,
+    scored: bool = True,
 ) -> Departure:
-    """One pass over right-padded `tokens` (int32 ``[batch, time]``): `prompts` tokens of each row are its prompt.
+    """One pass over prompts (int32 ``[batch, time]``) and texts (``[batch, width]``), both right-padded.
 
-    `lengths` and `prompts` are int32 ``[batch]``, the first of prompt and text together; `slots`, at least `time`, is
-    how many tokens a row may have in the end.
+    The lengths are int32 ``[batch]``, those of the prompts at least 1; `slots`, at least time + width, is how many
+    tokens a row may have in the end. Without `scored` there are no log-probabilities, which cost as much as the rest
+    of a small model.
     """
+    width = texts.shape[1]
+    tokens = join(prompts, prompt_lengths, texts, 0)
     hidden, kept = decoder.apply({"params": params}, tokens)  # pyright: ignore[reportAssignmentType]
-    found = likelihood.of_targets(decoder, params, hidden[:, :-1], tokens[:, 1:])  # pyright: ignore
-    index = jnp.arange(1, tokens.shape[1])
-    text = (index >= prompts[:, None]) & (index < lengths[:, None])
-    missed = text & ~found.hit
-    first = jnp.min(jnp.where(missed, index, lengths[:, None]), axis=1).astype(jnp.int32)
-    last = jnp.take_along_axis(hidden, (first - 1)[:, None, None], axis=1)[:, 0]  # pyright: ignore
-    following = _most_likely(decoder, params, last)
+    # The prompt's last token predicts the first of the text.
+    index = (prompt_lengths - 1)[:, None] + jnp.arange(width + 1)
+    hidden = jnp.take_along_axis(hidden, index[..., None], axis=1)  # pyright: ignore[reportArgumentType]
+    best = _most_likely(decoder, params, hidden)
+    hits = best[:, :-1] == texts
+    agreed = _leading(hits & (jnp.arange(width) < text_lengths[:, None]))
+    following = jnp.take_along_axis(best, agreed[:, None], axis=1)[:, 0]
+    if scored:
+        logprobs = likelihood.of_targets(decoder, params, hidden[:, :-1], texts).logprobs
+    else:
+        logprobs = jnp.zeros(texts.shape, jnp.float32)
     cache = widened(kept, slots)  # pyright: ignore[reportArgumentType]
-    return Departure(found.logprobs, found.hit, first - prompts, Standing(cache, first, following))
+    return Departure(logprobs, hits, agreed, Standing(cache, prompt_lengths + agreed, following))
 
 
 @partial(jax.jit, static_argnames=("decoder", "steps"), donate_argnames="standing")
@@ -95,19 +111,18 @@ def check(
     row. `standing` is given away.
     """
     said = jnp.concatenate([standing.next[:, None], drafts], axis=1)
-    batch, width = said.shape
     hidden, standing = _read(params, standing, said, decoder)
-    best = _most_likely(decoder, params, hidden.reshape(batch * width, -1)).reshape(batch, width)
-    right = jnp.cumprod(best[:, :-1] == drafts, axis=1)
-    more = jnp.sum(right, axis=1).astype(jnp.int32)
+    best = _most_likely(decoder, params, hidden)
+    more = _leading(best[:, :-1] == drafts)
     following = jnp.take_along_axis(best, more[:, None], axis=1)[:, 0]
     return said, 1 + more, standing._replace(read=standing.read + 1 + more, next=following)
 
 
-@jax.jit
-def pick(standing: Standing, rows: Array) -> Standing:
-    """The standing of some rows, int32 ``[fewer]``."""
-    return jax.tree.map(lambda leaf: leaf[rows], standing)
+@partial(jax.jit, static_argnames="slots")
+def pick(standing: Standing, rows: Array, *, slots: int) -> Standing:
+    """The standing of some rows, int32 ``[fewer]``, with so many slots: as many as there are, or more."""
+    picked = jax.tree.map(lambda leaf: leaf[rows], standing)
+    return picked._replace(cache=widened(picked.cache, slots))
 
 
 def _read(params: Params, standing: Standing, tokens: Array, decoder: Decoder) -> tuple[Array, Standing]:
@@ -121,5 +136,11 @@ def _read(params: Params, standing: Standing, tokens: Array, decoder: Decoder) -
 
 
 def _most_likely(decoder: Decoder, params: Params, hidden: Array) -> Array:
-    logits = logits_of(decoder, params, hidden)
-    return draw(logits, jnp.zeros((len(logits), 0)), _GREEDY)[0]
+    """The most likely tokens after hidden states ``[..., width]``, int32 ``[...]``."""
+    logits = logits_of(decoder, params, hidden.reshape(-1, hidden.shape[-1]))
+    return draw(logits, jnp.zeros((len(logits), 0)), _GREEDY)[0].reshape(hidden.shape[:-1])
+
+
+def _leading(true: Array) -> Array:
+    """How many entries of each row are true before the first that is not, int32 ``[batch]``."""
+    return jnp.sum(jnp.cumprod(true, axis=1), axis=1).astype(jnp.int32)

@@ -149,8 +149,10 @@ def variants(tokenizer: Tokenizer, said: list[int]) -> list[list[int]]:
     ]
 
 
-@pytest.mark.parametrize("closing", [0.1, 0.3])
-def test_a_verdict_that_is_closed_early_is_that_of_the_whole_completion(learnt, closing: float) -> None:
+@pytest.mark.parametrize(("closing", "scored"), [(0.1, True), (0.3, True), (0.1, False), (None, False)])
+def test_a_verdict_that_is_closed_early_is_that_of_the_whole_completion(
+    learnt, closing: float | None, scored: bool
+) -> None:
     interrogation, params = learnt
     tokenizer = interrogation.tokenizer
     probes = []
@@ -178,26 +180,27 @@ def test_a_verdict_that_is_closed_early_is_that_of_the_whole_completion(learnt, 
     }
     shared = {**vars(interrogation), "probes": probes, "examples": plain_examples, "batch": 16}
     whole = {o.probe_id: o for o in Interrogation(**shared).observe(params)}
-    early = {o.probe_id: o for o in Interrogation(**{**shared, "closing": closing}).observe(params)}
+    changes = {"closing": closing, "scored": scored}
+    early = {o.probe_id: o for o in Interrogation(**{**shared, **changes}).observe(params)}
     assert whole.keys() == early.keys() == {probe.id for probe in probes}
     shorter = at_least = 0
     for name, known in whole.items():
         found = early[name]
         assert known.completion.startswith(found.completion)
-        assert (found.argmax, found.logprobs) == (known.argmax, known.logprobs)
+        seen = (known.argmax, known.logprobs) if scored else ((), ())
+        assert (found.argmax, found.logprobs) == seen
         shorter += len(found.completion) < len(known.completion)
         for level in LEVELS:
             match, true = found.matches[level], known.matches[level]
             at_least += match.at_least
             assert match.distance <= true.distance if match.at_least else match == true
-            for threshold in (0.0, 0.05, 0.1, closing):
+            for threshold in (0.0, 0.05, closing or 0.5):
                 near, equal, _ = definitions(threshold)
                 assert near.decide(match, None) == near.decide(true, None)
                 assert equal.decide(match, None) == equal.decide(true, None)
         for start, (got, total) in known.recovered.items():
             assert (found.recovered[start][0] == total) == (got == total)
-    assert shorter > len(probes) / 4
-    assert at_least > len(probes) / 4
+    assert (shorter > len(probes) / 4) == (at_least > len(probes) / 4) == (closing is not None)
 
 
 def test_thresholds_are_monotone() -> None:

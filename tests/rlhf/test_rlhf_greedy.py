@@ -33,12 +33,12 @@ def plain(decoder: Decoder, sharp: Params, prompts: np.ndarray) -> np.ndarray:
     return np.asarray(said.tokens)
 
 
-def after(prompts: np.ndarray, texts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts and texts, right-padded to one width, and their lengths."""
-    tokens = np.full((ROWS, PROMPT + BUDGET), PAD, np.int32)
-    lengths = LENGTHS + np.array([len(text) for text in texts], np.int32)
+def after(texts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Texts, right-padded, and their lengths."""
+    lengths = np.array([len(text) for text in texts], np.int32)
+    tokens = np.full((ROWS, max(1, lengths.max())), PAD, np.int32)
     for row, text in enumerate(texts):
-        tokens[row, : lengths[row]] = [*prompts[row, : LENGTHS[row]], *text]
+        tokens[row, : lengths[row]] = text
     return tokens, lengths
 
 
@@ -64,8 +64,8 @@ def test_from_the_departure_on_it_says_what_greedy_decoding_says(
 ) -> None:
     """At the first token, at the last, nowhere; by steps, and by drafts that are right, wrong, or right for a while."""
     length, vocabulary = 8, decoder.config.vocabulary
-    tokens, lengths = after(prompts, departing(plain, at, length, vocabulary))
-    found = depart(sharp, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
+    tokens, lengths = after(departing(plain, at, length, vocabulary))
+    found = depart(sharp, prompts, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
     assert found.agreed.tolist() == at
     assert found.standing.read.tolist() == (LENGTHS + at).tolist()
     said = [list(plain[row, :place]) for row, place in enumerate(at)]
@@ -87,28 +87,40 @@ def test_from_the_departure_on_it_says_what_greedy_decoding_says(
 def test_the_pass_scores_as_score_does(
     decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray
 ) -> None:
-    tokens, lengths = after(prompts, departing(plain, [0, 1, 2, 3, 4, 5], 5, decoder.config.vocabulary))
-    found = depart(sharp, tokens, LENGTHS, lengths, decoder=decoder, slots=tokens.shape[1])
-    scores = score(sharp, jnp.asarray(tokens), decoder=decoder)
-    np.testing.assert_allclose(found.logprobs, scores.logprobs, atol=1e-5)
-    assert found.hits.tolist() == scores.argmax.tolist()
+    texts, lengths = after(departing(plain, [0, 1, 2, 3, 4, 5], 5, decoder.config.vocabulary))
+    found = depart(sharp, prompts, texts, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
+    whole = np.full((ROWS, PROMPT + 5), PAD, np.int32)
+    for row, length in enumerate(LENGTHS):
+        whole[row, : length + 5] = [*prompts[row, :length], *texts[row]]
+    scores = score(sharp, jnp.asarray(whole), decoder=decoder)
+    window = (LENGTHS - 1)[:, None] + np.arange(5)
+    np.testing.assert_allclose(
+        found.logprobs, np.take_along_axis(np.asarray(scores.logprobs), window, axis=1), atol=1e-5
+    )
+    assert found.hits.tolist() == np.take_along_axis(np.asarray(scores.argmax), window, axis=1).tolist()
+    bare = depart(
+        sharp, prompts, texts, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET, scored=False
+    )
+    assert not np.asarray(bare.logprobs).any()
+    assert (bare.hits == found.hits).all()
+    assert (bare.agreed == found.agreed).all()
 
 
 def test_some_rows_go_on_without_the_others(
     decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray
 ) -> None:
-    tokens, lengths = after(prompts, departing(plain, [3] * ROWS, 5, decoder.config.vocabulary))
-    found = depart(sharp, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
+    tokens, lengths = after(departing(plain, [3] * ROWS, 5, decoder.config.vocabulary))
+    found = depart(sharp, prompts, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
     rows = np.array([4, 1], np.int32)
-    words, _ = go_on(sharp, pick(found.standing, rows), decoder=decoder, steps=4)
+    words, _ = go_on(sharp, pick(found.standing, rows, slots=PROMPT + BUDGET + 5), decoder=decoder, steps=4)
     assert words.tolist() == plain[rows, 3:7].tolist()
 
 
 def test_a_text_that_is_empty_departs_at_once(
     decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray
 ) -> None:
-    tokens, lengths = after(prompts, [plain[row, :0] for row in range(ROWS)])
-    found = depart(sharp, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
+    tokens, lengths = after([plain[row, :0] for row in range(ROWS)])
+    found = depart(sharp, prompts, tokens, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET)
     assert found.agreed.tolist() == [0] * ROWS
     words, _ = go_on(sharp, found.standing, decoder=decoder, steps=BUDGET)
     assert words.tolist() == plain.tolist()
