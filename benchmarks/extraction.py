@@ -236,16 +236,14 @@ def one_pass(bench: Bench, probes: Sequence[Probe], sizes: Sizes, rounds: int) -
     for _ in range(rounds + 1):
         began = time.perf_counter()
         for some in _batches(probes, sizes.batch):
-            tokens = np.array(
-                [[bench.tokenizer.bos, *p.prefix_tokens, *p.target_tokens] for p in some], np.int32
+            prompts = np.array([[bench.tokenizer.bos, *p.prefix_tokens] for p in some], np.int32)
+            texts = np.array([p.target_tokens for p in some], np.int32)
+            lengths = [np.full(len(some), part.shape[1], np.int32) for part in (prompts, texts)]
+            slots = prompts.shape[1] + texts.shape[1]
+            looked = depart(
+                bench.params, prompts, texts, *lengths, decoder=bench.decoder, slots=slots, scored=False
             )
-            lengths = np.full(len(some), tokens.shape[1], np.int32)
-            prompts = np.array([1 + len(p.prefix_tokens) for p in some], np.int32)
-            jax.block_until_ready(
-                depart(
-                    bench.params, tokens, prompts, lengths, decoder=bench.decoder, slots=tokens.shape[1] + 8
-                )
-            )
+            jax.block_until_ready(looked)
         costs.append(time.perf_counter() - began)
     return min(costs[1:])
 
