@@ -50,8 +50,8 @@ class Interrogation:
     any level, or make it more equal than it is, and until its secrets are out. Its matches are lower bounds then, and
     verdicts with thresholds up to this are those of whole completions. None: decode to the end."""
     scored: bool = True
-    """Observe the log-probability of every target token. Without, a target is looked at in parts, and no further than
-    the model says it too; which tokens are the most likely ones is then known up to the first that is not."""
+    """Observe of every target token its log-probability and whether it is the most likely one. Without, a target is
+    looked at in parts and no further than the model says it too, and observations have neither."""
 
     @property
     def prompt_time(self) -> int:

@@ -1,4 +1,4 @@
-"""Decoding with a key-value cache, prefill and loop in one jit; and the pass that scores a given text.
+"""Decoding with a key-value cache, prefill and loop in one jit.
 
 Rows are right-padded. A row's new tokens go to the slots behind the padded prompt, the same slot for every row,
 which keeps the cache update a slice; their rotary positions count on from the row's own length, and the mask
@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rlhf import likelihood
 from rlhf.model import Cache, Decoder, Params, logits_of
 from rlhf.sampling import Sampler, draw
 
@@ -39,15 +38,6 @@ class Generation(NamedTuple):
     """int32 ``[batch]``: tokens decoded, the end-of-text token counted."""
     steps: Array
     """int32 ``[]``: tokens that the loop drew for every row; fewer than `budget` where all rows ended before."""
-
-
-class Scores(NamedTuple):
-    """A given text as the model sees it, one entry per token after the first."""
-
-    logprobs: Array
-    """float32 ``[batch, time - 1]``: log-probability (nats) of token t + 1 given the tokens up to t."""
-    argmax: Array
-    """bool ``[batch, time - 1]``: token t + 1 is the most likely one (the lowest id wins a tie)."""
 
 
 _STRETCHES, _SHORTEST = 4, 16
@@ -236,11 +226,3 @@ def decode(
         first = jnp.argmax(found, axis=1).astype(jnp.int32) + 1
         counted = jnp.where(jnp.any(found, axis=1), first, counted)
     return Generation(state.tokens, state.logprobs, counted, state.step)
-
-
-@partial(jax.jit, static_argnames=("decoder",))
-def score(params: Params, tokens: Array, *, decoder: Decoder) -> Scores:
-    """One teacher-forced pass over right-padded `tokens` (int32 ``[batch, time]``)."""
-    hidden = decoder.apply({"params": params}, tokens[:, :-1])[0]  # pyright: ignore[reportIndexIssue]
-    found = likelihood.of_targets(decoder, params, hidden, tokens[:, 1:])  # pyright: ignore
-    return Scores(found.logprobs, found.hit)

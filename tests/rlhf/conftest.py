@@ -6,6 +6,7 @@ schedule, and tests that need another run of the kind ask for its `train_...` fi
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +17,8 @@ from rlhf import onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pad, rows
 from rlhf.checkpoint import Saver
 from rlhf.events import BatchConsumed, Event, Hook, RolledOut, StageEnded, StageStarted, Updated
-from rlhf.model import Decoder, Params, initialise
+from rlhf.likelihood import Likelihood, of_targets
+from rlhf.model import Decoder, Params, hidden_states, initialise
 from rlhf.optimiser import Optimiser, update
 from rlhf.presets import preset
 from rlhf.stage import Stage
@@ -24,6 +26,12 @@ from rlhf.stage import Stage
 VOCABULARY = 300
 PAD, BOS, EOS = 0, 1, 2
 BATCH, TIME, PROMPT, RESPONSE = 8, 16, 8, 8
+
+
+@partial(jax.jit, static_argnums=0)
+def scores(decoder: Decoder, params: Params, tokens: Any) -> Likelihood:
+    """Of each token of right-padded rows but the first, given those before it."""
+    return of_targets(decoder, params, hidden_states(decoder, params, tokens[:, :-1]), tokens[:, 1:])
 
 
 class Recorder(Hook):

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rlhf_oracles as oracle
+from conftest import scores
 
 from rlhf.batches import Prompts, pad
-from rlhf.generate import Generation, bucket, decode, generate, row_keys, score
+from rlhf.generate import Generation, bucket, decode, generate, row_keys
 from rlhf.model import Decoder, Params, initialise
 from rlhf.presets import preset
 from rlhf.sampling import Sampler
@@ -187,13 +188,13 @@ def test_scores_of_a_given_text_are_those_of_the_plain_decoder(decoder: Decoder,
     ]
     for text in texts[::2]:  # let some texts hold tokens that are the argmax
         text[-1] = int(np.argmax(oracle.logits(sharp, decoder.config, text[:-1])[-1]))
-    found = score(sharp, pad(texts, 16, PAD)[0], decoder=decoder)
+    found = scores(decoder, sharp, pad(texts, 16, PAD)[0])
     for row, text in enumerate(texts):
         every = oracle.logits(sharp, decoder.config, text)
         expected = oracle.continuation_logprobs(every, text[:1], text[1:])
         np.testing.assert_allclose(np.asarray(found.logprobs)[row, : len(text) - 1], expected, atol=1e-3)
         best = [int(np.argmax(before)) == token for before, token in zip(every[:-1], text[1:], strict=True)]
-        assert np.asarray(found.argmax)[row, : len(text) - 1].tolist() == best
+        assert np.asarray(found.hit)[row, : len(text) - 1].tolist() == best
         assert best[-1] or row % 2
 
 
@@ -204,8 +205,8 @@ def test_a_tie_is_won_by_the_lowest_id(
     flat = {**sharp, "embed": np.zeros_like(sharp["embed"])}
     assert not sample(flat, prompts.tokens, prompts.lengths, temperature=0).tokens.any()
     texts = np.tile(np.array([[1, 0, 1, 0] * 4], np.int32), (8, 1))
-    found = score(flat, texts, decoder=decoder)
-    assert (np.asarray(found.argmax) == (texts[:, 1:] == 0)).all()
+    found = scores(decoder, flat, texts)
+    assert (np.asarray(found.hit) == (texts[:, 1:] == 0)).all()
     np.testing.assert_allclose(np.asarray(found.logprobs), -np.log(VOCABULARY), rtol=1e-5)
 
 
@@ -313,10 +314,10 @@ def test_cached_decoding_has_the_logits_of_the_full_pass(shape: str) -> None:
         params, tokens, lengths, keys, decoder=model, budget=BUDGET, temperature=1.0, eos=None, pad=PAD
     )
     joined = [t + row.tolist() for t, row in zip(texts, np.asarray(found.tokens), strict=True)]
-    scores = np.asarray(score(params, pad(joined, 19, PAD)[0], decoder=model).logprobs)
+    known = np.asarray(scores(model, params, pad(joined, 19, PAD)[0]).logprobs)
     for row, length in enumerate(lengths):
         np.testing.assert_allclose(
-            found.logprobs[row], scores[row, length - 1 : length - 1 + BUDGET], atol=2e-4
+            found.logprobs[row], known[row, length - 1 : length - 1 + BUDGET], atol=2e-4
         )
 
 

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf.generate import generate, row_keys, score
+from rlhf.generate import generate, row_keys
 from rlhf.greedy import check, depart, go_on, pick
 from rlhf.model import Decoder, Params
 
@@ -84,7 +85,7 @@ def test_from_the_departure_on_it_says_what_greedy_decoding_says(
     assert standing.read.tolist() == [LENGTHS[row] + len(said[row]) for row in range(ROWS)]
 
 
-def test_the_pass_scores_as_score_does(
+def test_the_pass_scores_as_any_other(
     decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray
 ) -> None:
     texts, lengths = after(departing(plain, [0, 1, 2, 3, 4, 5], 5, decoder.config.vocabulary))
@@ -92,12 +93,12 @@ def test_the_pass_scores_as_score_does(
     whole = np.full((ROWS, PROMPT + 5), PAD, np.int32)
     for row, length in enumerate(LENGTHS):
         whole[row, : length + 5] = [*prompts[row, :length], *texts[row]]
-    scores = score(sharp, jnp.asarray(whole), decoder=decoder)
+    known = scores(decoder, sharp, whole)
     window = (LENGTHS - 1)[:, None] + np.arange(5)
     np.testing.assert_allclose(
-        found.logprobs, np.take_along_axis(np.asarray(scores.logprobs), window, axis=1), atol=1e-5
+        found.logprobs, np.take_along_axis(np.asarray(known.logprobs), window, axis=1), atol=1e-5
     )
-    assert found.hits.tolist() == np.take_along_axis(np.asarray(scores.argmax), window, axis=1).tolist()
+    assert found.hits.tolist() == np.take_along_axis(np.asarray(known.hit), window, axis=1).tolist()
     bare = depart(
         sharp, prompts, texts, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET, scored=False
     )
