@@ -5,6 +5,7 @@ Every batch has one shape, padded with repeats of its last probe, so that one au
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from rlhf.greedy import Standing, check, depart, go_on, pick
 from rlhf.model import Decoder, Params
 from rlhf.tokenizer import Tokenizer
 
-_STEPS = 8  # tokens that are decoded before they are looked at again
-_FIRST, _NEXT = 16, 48  # tokens of a target that are looked at with its prompt, and at a time after that
+_STEPS = 4  # tokens that are decoded before they are looked at again
+_FIRST, _NEXT = 8, 56  # tokens of a target that are looked at with its prompt, and at a time after that
 _LEAST = 4  # a batch is brought down to this part of it at least: each size is a program of its own
 
 
@@ -53,12 +54,12 @@ class Interrogation:
     """Observe of every target token its log-probability and whether it is the most likely one. Without, a target is
     looked at in parts and no further than the model says it too, and observations have neither."""
 
-    @property
+    @cached_property
     def prompt_time(self) -> int:
         """Tokens of the longest prompt, the begin-of-text token counted."""
         return 1 + max(len(p.prefix_tokens) for p in self.probes)
 
-    @property
+    @cached_property
     def budget(self) -> int:
         """Tokens that are decoded for every probe: those of the longest target."""
         return max(len(p.target_tokens) for p in self.probes)
@@ -195,6 +196,8 @@ class Interrogation:
         said = self.tokenizer.decode(answer.tokens).rstrip("\N{REPLACEMENT CHARACTER}")
         if said.startswith(probe.target):
             return self._matches(probe, said)
+        if probe.target.startswith(said):
+            return None
         found = at_least(probe.target.encode(), said.encode(), **self._read_as(probe))
         return found if all(match.normalized > closing for match in found.values()) else None
 

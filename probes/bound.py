@@ -10,6 +10,8 @@ Levenshtein and Damerau edit distances"): an element of the completion costs a h
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate
+from operator import add, sub
 
 from probes.languages import lexer
 from probes.levels import LEVELS, characters, check_levels, tokenize_all
@@ -46,25 +48,21 @@ class Row:
 
     def values(self) -> list[int]:
         """``D[0]`` to ``D[len(target)]``."""
-        rises, falls, value = self._rises, self._falls, self.read
-        found = [value]
-        for _ in range(self._size):
-            value += (rises & 1) - (falls & 1)
-            found.append(value)
-            rises >>= 1
-            falls >>= 1
-        return found
+        rises, falls = (f"{bits:0{self._size}b}"[::-1].encode() for bits in (self._rises, self._falls))
+        steps = map(sub, rises, falls) if self._size else ()
+        return list(accumulate(steps, initial=self.read))
 
     def least(self, *, cut: bool) -> int:
         """The least distance that any continuation can have.
 
-        With `cut` the text is cut to the target's length in the end, so that what it has too much of by now it will
-        lack later.
+        With `cut` the text, which is not longer than the target yet, is cut to the target's length in the end, so that
+        what it has too much of by now it will lack later.
         """
         values = self.values()
         if not cut:
             return min(values)
-        return min(value + max(0, self.read - place) for place, value in enumerate(values))
+        surplus = range(self.read, 0, -1)
+        return min(min(values[self.read :]), min(map(add, values[: self.read], surplus), default=self._size))
 
 
 def settled(tokens: Sequence[Token]) -> Sequence[Token]:

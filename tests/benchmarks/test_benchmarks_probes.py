@@ -28,6 +28,7 @@ TINY = [word for name, size in SIZES.items() for word in (f"--{name}", str(size)
 # --- the comparisons
 
 
+@pytest.mark.slow
 def test_json_names_the_ratio_of_every_row(capsys):
     probes.main(["--json", *TINY])
     printed = json.loads(capsys.readouterr().out)
@@ -51,6 +52,7 @@ def test_the_table_has_a_line_for_every_row_and_names_what_was_missed(capsys):
     assert lines[-1].startswith("bars missed: ")
 
 
+@pytest.mark.slow
 def test_code_of_a_folder_is_read_instead_of_the_samples(tmp_path, capsys):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.go").write_bytes(b"package a\n" * 400)

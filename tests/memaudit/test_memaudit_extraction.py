@@ -1,5 +1,7 @@
 """What an audit observes is what the model says, whatever the batch it was asked in."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,7 +103,7 @@ def test_what_was_shown_often_comes_out_with_its_secret_and_the_rest_does_not(le
 def test_a_batch_of_another_size_observes_the_same(learnt) -> None:
     interrogation, params = learnt
     whole = {o.probe_id: o for o in interrogation.observe(params)}
-    parts = Interrogation(**{**vars(interrogation), "batch": 3})
+    parts = replace(interrogation, batch=3)
     heard: list[int] = []
     for observation in parts.observe(params, heard.append):
         other = whole[observation.probe_id]
@@ -175,13 +177,12 @@ def test_a_verdict_that_is_closed_early_is_that_of_the_whole_completion(
                 )
             )
     plain_examples = {
-        name: Example(**{**vars(example), "secrets": () if number % 2 else example.secrets})
+        name: replace(example, secrets=() if number % 2 else example.secrets)
         for number, (name, example) in enumerate(interrogation.examples.items(), start=1)
     }
-    shared = {**vars(interrogation), "probes": probes, "examples": plain_examples, "batch": 16}
-    whole = {o.probe_id: o for o in Interrogation(**shared).observe(params)}
-    changes = {"closing": closing, "scored": scored}
-    early = {o.probe_id: o for o in Interrogation(**{**shared, **changes}).observe(params)}
+    shared = replace(interrogation, probes=probes, examples=plain_examples, batch=16)
+    whole = {o.probe_id: o for o in shared.observe(params)}
+    early = {o.probe_id: o for o in replace(shared, closing=closing, scored=scored).observe(params)}
     assert whole.keys() == early.keys() == {probe.id for probe in probes}
     shorter = at_least = 0
     for name, known in whole.items():
