@@ -202,6 +202,7 @@ def _check_graph(recipe: Recipe) -> None:
                     f"method is {stages[needed].method!r}"
                 )
         _check_divisors(name, config)
+        _check_parts(name, config, recipe.devices)
         if isinstance(config, Ppo):
             _check_endings(name, config)
     ordered(recipe)
@@ -235,6 +236,19 @@ def _check_divisors(name: str, config: StageSection) -> None:
         raise BadInput(
             f"stages.{name}.accumulate: expected a divisor of {of} = {rows}, got {config.accumulate}"
         )
+
+
+def _check_parts(name: str, config: StageSection, devices: Devices) -> None:
+    """Batches are divided among devices, and so are passes over all pairs, 64 at a time."""
+    parts = devices.data * devices.fsdp
+    if 64 % parts:
+        raise BadInput(f"devices: expected data * fsdp to divide 64, got {devices.data} * {devices.fsdp}")
+    for key in ("batch", "minibatch"):
+        rows = getattr(config, key, parts)
+        if rows % parts:
+            raise BadInput(
+                f"stages.{name}.{key}: expected a multiple of devices.data * devices.fsdp = {parts}, got {rows}"
+            )
 
 
 def _check(recipe: Recipe) -> None:

@@ -19,6 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+import jax
+
 import probes
 from memaudit import corpus as corpora
 from memaudit.auditor import Auditor
@@ -32,6 +34,7 @@ from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
 from reports import Findings, render_html, render_json, render_markdown
 from rlhf.checkpoint import Saver, Unusable
 from rlhf.events import Hook, StageStarted, Updated
+from rlhf.mesh import Layout
 from rlhf.metrics import MetricsFile, TensorBoard, tensorboard_installed
 from rlhf.model import Decoder
 from rlhf.presets import preset
@@ -96,6 +99,7 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
     Raises BadInput, with nothing written, if the folder holds anything else or the corpus does not suffice.
     """
     _check_folder(folder, recipe)
+    _check_devices(recipe)
     progress.say("reading the corpus")
     corpus = corpora.load(
         recipe.corpus.source,
@@ -198,6 +202,15 @@ def _check_folder(folder: Path, recipe: Recipe) -> None:
         raise BadInput(
             f"{folder}: expected no run or one of this very recipe, got a run of another recipe: "
             "set --out to another directory, or `name` in the recipe"
+        )
+
+
+def _check_devices(recipe: Recipe) -> None:
+    wanted, found = Layout(**recipe.devices.model_dump()).devices, len(jax.devices())
+    if wanted > found:
+        raise BadInput(
+            f"devices: expected data * fsdp * tensor of at most {found}, the number of devices there are "
+            f"({jax.devices()[0].device_kind}), got {wanted}: set them smaller"
         )
 
 

@@ -89,6 +89,8 @@ def test_a_missing_parent_is_named_with_the_stages_there_are() -> None:
         ("stages.ipo.from=reward", ["stages.ipo.from", "language model", "'reward'"]),
         ("stages.ppo.minibatch=7", ["stages.ppo.minibatch", "16", "7"]),
         ("stages.sft.batch=0", ["stages.sft.batch", "0"]),
+        ("devices.data=32", ["stages.pretrain.batch", "a multiple of", "= 32", "got 8"]),
+        ("devices.fsdp=3", ["devices", "data * fsdp", "64", "1 * 3"]),
         ("stages.sft.learning_rate=fast", ["stages.sft.learning_rate", "'fast'"]),
         ("model.preset=900b", ["model.preset", "1m", "'900b'"]),
         ("audit.levels=['layout']", ["audit.levels", "exact", "layout"]),

@@ -279,6 +279,13 @@ def test_a_run_opens_again_and_nothing_else_does(walked: Walked, tmp_path: Path)
         open_run(tmp_path)
 
 
+def test_more_devices_than_there_are_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(BadInput, match=r"devices: expected .* at most 1, .* got 2: set them smaller"):
+        walk(folder, "devices.tensor=2")
+    assert not folder.exists()
+
+
 def test_a_foreign_or_missing_checkpoint_is_one_line(walked: Walked, tmp_path: Path) -> None:
     with Ledger(walked.folder / "ledger.sqlite") as ledger:
         stage = ledger.walks()["A", "sft"].id
