@@ -112,15 +112,20 @@ def theirs(config: ModelConfig, batch: Batch, *, attention: str = "eager") -> St
 def fastest(
     sides: Sequence[Step], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> list[float]:
-    """Seconds of each side's fastest step; the sides take turns, and their first two turns do not count."""
+    """Seconds of each side's fastest step; the sides take turns, and their first two turns do not count.
+
+    Each round begins with the next side, because what ran just before costs a side something: caches, threads that
+    still wait for work.
+    """
     if rounds < 1:
         raise ValueError(f"expected at least 1 round, got {rounds}")
     best = [float("inf")] * len(sides)
     for number in range(-2, rounds):
-        for index, side in enumerate(sides):
+        for turn in range(len(sides)):
+            index = (turn + number) % len(sides)
             gc.collect()
             began = clock()
-            side()
+            sides[index]()
             spent = clock() - began
             if number >= 0:
                 best[index] = min(best[index], spent)
