@@ -166,7 +166,7 @@ def test_cdpo_moves_every_margin_to_the_log_odds_of_its_labels(
     result = train(
         parent,
         preference_pairs,
-        epochs(BATCH, BATCH, 80, 0),
+        epochs(BATCH, BATCH, 400, 0),
         PreferenceConfig(
             optimiser=Optimiser(learning_rate=2e-3, warmup=2), beta=1.0, method="dpo", label_smoothing=0.1
         ),
