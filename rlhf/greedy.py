@@ -72,16 +72,15 @@ def depart(
     # The prompt's last token predicts the first of the text.
     index = (prompt_lengths - 1)[:, None] + jnp.arange(width + 1)
     hidden = jnp.take_along_axis(hidden, index[..., None], axis=1)  # pyright: ignore[reportArgumentType]
-    best = _most_likely(decoder, params, hidden)
-    hits = best[:, :-1] == texts
-    agreed = _leading(hits & (jnp.arange(width) < text_lengths[:, None]))
-    following = jnp.take_along_axis(best, agreed[:, None], axis=1)[:, 0]
-    if scored:
-        logprobs = likelihood.of_targets(decoder, params, hidden[:, :-1], texts).logprobs
-    else:
-        logprobs = jnp.zeros(texts.shape, jnp.float32)
-    cache = widened(kept, slots)  # pyright: ignore[reportArgumentType]
-    return Departure(logprobs, hits, agreed, Standing(cache, prompt_lengths + agreed, following))
+    found = likelihood.of_targets(decoder, params, hidden[:, :-1], texts)
+    agreed = _leading(found.hit & (jnp.arange(width) < text_lengths[:, None]))
+    standing = Standing(
+        widened(kept, slots),  # pyright: ignore[reportArgumentType]
+        prompt_lengths + agreed,
+        _most_likely(decoder, params, hidden, agreed),
+    )
+    logprobs = found.logprobs if scored else jnp.zeros(texts.shape, jnp.float32)
+    return Departure(logprobs, found.hit, agreed, standing)
 
 
 @partial(jax.jit, static_argnames=("decoder", "steps"), donate_argnames="standing")
@@ -94,7 +93,7 @@ def go_on(params: Params, standing: Standing, *, decoder: Decoder, steps: int) -
 
     def step(standing: Standing, _: None) -> tuple[Standing, Array]:
         hidden, standing = _read(params, standing, standing.next[:, None], decoder)
-        following = _most_likely(decoder, params, hidden[:, 0])
+        following = _most_likely(decoder, params, hidden, jnp.zeros_like(standing.read))
         return standing._replace(read=standing.read + 1, next=following), standing.next
 
     standing, said = jax.lax.scan(step, standing, None, length=steps)
@@ -112,9 +111,8 @@ def check(
     """
     said = jnp.concatenate([standing.next[:, None], drafts], axis=1)
     hidden, standing = _read(params, standing, said, decoder)
-    best = _most_likely(decoder, params, hidden)
-    more = _leading(best[:, :-1] == drafts)
-    following = jnp.take_along_axis(best, more[:, None], axis=1)[:, 0]
+    more = _leading(likelihood.of_targets(decoder, params, hidden[:, :-1], drafts).hit)
+    following = _most_likely(decoder, params, hidden, more)
     return said, 1 + more, standing._replace(read=standing.read + 1 + more, next=following)
 
 
@@ -135,10 +133,10 @@ def _read(params: Params, standing: Standing, tokens: Array, decoder: Decoder) -
     return hidden, standing._replace(cache=cache)  # pyright: ignore
 
 
-def _most_likely(decoder: Decoder, params: Params, hidden: Array) -> Array:
-    """The most likely tokens after hidden states ``[..., width]``, int32 ``[...]``."""
-    logits = logits_of(decoder, params, hidden.reshape(-1, hidden.shape[-1]))
-    return draw(logits, jnp.zeros((len(logits), 0)), _GREEDY)[0].reshape(hidden.shape[:-1])
+def _most_likely(decoder: Decoder, params: Params, hidden: Array, at: Array) -> Array:
+    """The most likely token after the hidden states ``[batch, time, width]`` at index `at` ``[batch]`` of each row."""
+    here = jnp.take_along_axis(hidden, at[:, None, None], axis=1)[:, 0]
+    return draw(logits_of(decoder, params, here), jnp.zeros((len(at), 0)), _GREEDY)[0]
 
 
 def _leading(true: Array) -> Array:

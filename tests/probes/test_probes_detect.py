@@ -441,7 +441,7 @@ https://site.org/home/marel/page
 ./home/marel/x
 /home/marel./x
 "/home/user/x"
-"/home/runner/work/x"
+"/home/runner/build/x"
 "C:\Users\Public\x"
 "C:\Users\%USERNAME%\x"
 /home/$USER/x
