@@ -6,19 +6,18 @@ schedule, and tests that need another run of the kind ask for its `train_...` fi
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from rlhf_listening import Recorder
 
 from rlhf import onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pad, rows
 from rlhf.checkpoint import Saver
-from rlhf.events import BatchConsumed, Event, Hook, RolledOut, StageEnded, StageStarted, Updated
-from rlhf.likelihood import Likelihood, of_targets
-from rlhf.model import Decoder, Params, hidden_states, initialise
+from rlhf.events import Event, Hook, Updated
+from rlhf.model import Decoder, Params, initialise
 from rlhf.optimiser import Optimiser, update
 from rlhf.presets import preset
 from rlhf.stage import Stage
@@ -26,34 +25,6 @@ from rlhf.stage import Stage
 VOCABULARY = 300
 PAD, BOS, EOS = 0, 1, 2
 BATCH, TIME, PROMPT, RESPONSE = 8, 16, 8, 8
-
-
-@partial(jax.jit, static_argnums=0)
-def scores(decoder: Decoder, params: Params, tokens: Any) -> Likelihood:
-    """Of each token of right-padded rows but the first, given those before it."""
-    return of_targets(decoder, params, hidden_states(decoder, params, tokens[:, :-1]), tokens[:, 1:])
-
-
-class Recorder(Hook):
-    """Keeps all events in the order in which they come."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def on_stage_started(self, event: StageStarted) -> None:
-        self.events.append(event)
-
-    def on_batch(self, event: BatchConsumed) -> None:
-        self.events.append(event)
-
-    def on_rollout(self, event: RolledOut) -> None:
-        self.events.append(event)
-
-    def on_update(self, event: Updated) -> None:
-        self.events.append(event)
-
-    def on_stage_ended(self, event: StageEnded) -> None:
-        self.events.append(event)
 
 
 @dataclass(frozen=True, kw_only=True)

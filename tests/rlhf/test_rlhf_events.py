@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rlhf_oracles as oracle
-from conftest import Recorder
+from rlhf_listening import Recorder
 
 from rlhf import onpolicy, ppo, rollout, sft
 from rlhf.batches import Prompts, Rows, epochs, schedule

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rlhf_oracles as oracle
-from conftest import scores
+from rlhf_listening import scores
 
 from rlhf.batches import Prompts, pad
 from rlhf.generate import Generation, bucket, decode, generate, row_keys

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rlhf_listening import scores
 
 from rlhf.generate import generate, row_keys
 from rlhf.greedy import check, depart, go_on, pick
