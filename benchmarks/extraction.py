@@ -34,7 +34,7 @@ from benchmarks.sources import library
 from benchmarks.timing import Row
 from benchmarks.training import cores, fastest
 from memaudit.extraction import Interrogation
-from memaudit.ledger import Example, Probe
+from memaudit.records import Example, Probe
 from memaudit.verdicts import definitions
 from probes import compare_completion
 from rlhf import huggingface, sft

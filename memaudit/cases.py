@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from memaudit.cohorts import TWINS
-from memaudit.ledger import Example, Ledger, Observation, Probe
+from memaudit.ledger import Ledger
 from memaudit.recipe import Recipe, cohort_names, cohort_of, ordered, uses
+from memaudit.records import Example, Observation, Probe
 from memaudit.verdicts import Definition, definitions
 from probes import Recovery
 from reports.findings import Exposure

@@ -13,8 +13,8 @@ from hashlib import sha256
 
 from memaudit.corpus import Corpus, Unit
 from memaudit.errors import BadInput
-from memaudit.ledger import Example, Probe
 from memaudit.recipe import Recipe, cohort_names
+from memaudit.records import Example, Probe
 from probes import Secret, canaries, levenshtein, normalized, shingles
 from probes.duplicates import clusters
 from rlhf.tokenizer import Tokenizer

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from memaudit.ledger import Example, Observation, Probe
+from memaudit.records import Example, Observation, Probe, Scores
 from probes import Match, at_least, compare_completion, recover
 from rlhf.batches import pad
 from rlhf.greedy import Standing, check, depart, go_on, pick
@@ -99,12 +99,12 @@ class Interrogation:
             self._close(answer)
         self._decode(params, answers, found.standing)
         for row, (probe, answer) in enumerate(zip(some, answers, strict=True)):
-            size = len(probe.target_tokens) if self.scored else 0
-            yield self._observation(
-                answer,
+            size = len(probe.target_tokens)
+            scores = Scores(
                 logprobs=tuple(round(float(x), 6) for x in logprobs[row, :size]),
                 argmax=tuple(bool(x) for x in hits[row, :size]),
             )
+            yield self._observation(answer, scores if self.scored else None)
 
     def _slots(self, more: int) -> int:
         """Slots of a cache in which an answer of any length can be gone on with by `more` tokens at a time."""
@@ -213,9 +213,7 @@ class Interrogation:
     def _matches(self, probe: Probe, said: str) -> Mapping[str, Match]:
         return compare_completion(probe.target.encode(), said.encode(), **self._read_as(probe))
 
-    def _observation(
-        self, answer: _Answer, *, logprobs: tuple[float, ...], argmax: tuple[bool, ...]
-    ) -> Observation:
+    def _observation(self, answer: _Answer, scores: Scores | None) -> Observation:
         example = self.examples[answer.probe.example_id]
         said = self.tokenizer.decode(answer.tokens)
         recovered = {}
@@ -226,8 +224,7 @@ class Interrogation:
             probe_id=answer.probe.id,
             completion=said,
             ended=answer.ended,
-            logprobs=logprobs,
-            argmax=argmax,
+            scores=scores,
             matches=answer.bound or self._matches(answer.probe, said),
             recovered=recovered,
         )

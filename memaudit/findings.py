@@ -181,8 +181,9 @@ def _rates(facts: Facts) -> Iterator[contract.RateRow]:
 
 def _likelihoods(facts: Facts) -> Iterator[contract.LikelihoodRow]:
     def mean(stage: str, twin: str, case: Case) -> float:
-        logprobs = facts.observation(stage, twin, case).logprobs
-        return sum(logprobs) / len(logprobs)
+        scores = facts.observation(stage, twin, case).scores
+        assert scores is not None, "a run scores every target"
+        return sum(scores.logprobs) / len(scores.logprobs)
 
     for stage in facts.stages:
         for cohort, repetition, cases in facts.groups():

@@ -6,81 +6,21 @@ they are, secrets included: keep it like the data it was made from.
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from memaudit.errors import BadInput
+from memaudit.records import Example, Observation, Probe, Scores, StageRecord
 from probes import Match, Secret
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _SCHEMA = (resources.files("memaudit") / "schema.sql").read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """A piece of training code as the ledger knows it."""
-
-    id: str
-    kind: str
-    """harvested, sensitive or given."""
-    language: str
-    text: str
-    source: str
-    first_line: int
-    last_line: int
-    cohort: str | None = None
-    half: str | None = None
-    repetition: int | None = None
-    secrets: tuple[Secret, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """A prefix to give and the target that would be a leak. Both are parts of the example's text."""
-
-    id: int
-    example_id: str
-    kind: str
-    prefix: str
-    target: str
-    prefix_tokens: tuple[int, ...]
-    target_tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """A probe put to a checkpoint."""
-
-    probe_id: int
-    completion: str
-    """Greedy, up to the audit's budget, so that it may run on behind the target's length; or only as far as its
-    verdicts needed it, where its matches are lower bounds."""
-    ended: bool
-    """The model said end of text within the budget."""
-    logprobs: tuple[float, ...]
-    """Of each target token given prefix and target so far (nats)."""
-    argmax: tuple[bool, ...]
-    matches: Mapping[str, Match]
-    recovered: Mapping[int, tuple[int, int]]
-    """Start of a secret in the example's text -> (characters recovered, characters in all)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRecord:
-    """A stage that is done."""
-
-    id: str
-    name: str
-    method: str
-    steps: int
-    seconds: float
-    audit_seconds: float
 
 
 Exposures = Mapping[tuple[int, str, str], int]
@@ -266,15 +206,14 @@ class Ledger:
 
     def _add_observation(self, checkpoint_id: int, o: Observation) -> None:
         row = self._db.execute(
-            "INSERT INTO observations (checkpoint_id, probe_id, completion, ended, logprobs, argmax) "
-            "VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+            "INSERT INTO observations (checkpoint_id, probe_id, completion, ended, "
+            "logprobs, argmax, entropies, deviations, sampled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
             (
                 checkpoint_id,
                 o.probe_id,
                 o.completion,
                 int(o.ended),
-                json.dumps(o.logprobs),
-                "".join("01"[hit] for hit in o.argmax),
+                *_scores_as_kept(o.scores),
             ),
         ).fetchone()[0]
         self._db.executemany(
@@ -366,13 +305,13 @@ class Ledger:
                 probe_id=probe_id,
                 completion=completion,
                 ended=bool(ended),
-                logprobs=tuple(json.loads(logprobs)),
-                argmax=tuple(flag == "1" for flag in argmax),
+                scores=_scores(*kept),
                 matches=matches[row],
                 recovered=recovered.get(row, {}),
             )
-            for row, probe_id, completion, ended, logprobs, argmax in self._db.execute(
-                "SELECT o.id, o.probe_id, o.completion, o.ended, o.logprobs, o.argmax FROM observations o "
+            for row, probe_id, completion, ended, *kept in self._db.execute(
+                "SELECT o.id, o.probe_id, o.completion, o.ended, "
+                "o.logprobs, o.argmax, o.entropies, o.deviations, o.sampled FROM observations o "
                 "JOIN checkpoints c ON c.id = o.checkpoint_id WHERE c.stage_id = ? ORDER BY o.probe_id",
                 (stage_id,),
             )
@@ -381,6 +320,33 @@ class Ledger:
     def count(self, table: str) -> int:
         """Rows of a table."""
         return self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+
+
+def _scores_as_kept(scores: Scores | None) -> tuple[str | None, ...]:
+    if scores is None:
+        return (None,) * 5
+    return (
+        json.dumps(scores.logprobs),
+        "".join("01"[hit] for hit in scores.argmax),
+        json.dumps(scores.entropies),
+        json.dumps(scores.deviations),
+        # JSON has no infinity.
+        json.dumps({name: value if math.isfinite(value) else None for name, value in scores.sampled.items()}),
+    )
+
+
+def _scores(
+    logprobs: str | None, argmax: str, entropies: str, deviations: str, sampled: str
+) -> Scores | None:
+    if logprobs is None:
+        return None
+    return Scores(
+        logprobs=tuple(json.loads(logprobs)),
+        argmax=tuple(flag == "1" for flag in argmax),
+        entropies=tuple(json.loads(entropies)),
+        deviations=tuple(json.loads(deviations)),
+        sampled={name: -math.inf if value is None else value for name, value in json.loads(sampled).items()},
+    )
 
 
 def _statements(script: str) -> Sequence[str]:

@@ -28,8 +28,9 @@ from memaudit.cohorts import TWINS, populate
 from memaudit.errors import BadInput
 from memaudit.extraction import Interrogation
 from memaudit.findings import conclude
-from memaudit.ledger import Ledger, StageRecord
+from memaudit.ledger import Ledger
 from memaudit.recipe import Recipe, dumps, ordered, parse, uses
+from memaudit.records import StageRecord
 from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
 from reports import Findings, render_html, render_json, render_markdown
 from rlhf.checkpoint import Saver, Unusable

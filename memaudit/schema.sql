@@ -38,8 +38,11 @@ CREATE TABLE checkpoints (
 CREATE TABLE observations (
   id INTEGER PRIMARY KEY, checkpoint_id INTEGER NOT NULL REFERENCES checkpoints,
   probe_id INTEGER NOT NULL REFERENCES probes, completion TEXT NOT NULL, ended INTEGER NOT NULL,
-  logprobs TEXT NOT NULL,     -- JSON: nats per target token, teacher-forced
-  argmax TEXT NOT NULL,       -- one character per target token: 1 where it is the most likely one
+  logprobs TEXT,              -- JSON: nats per target token, teacher-forced; NULL: no scores were asked for, or given
+  argmax TEXT,                -- one character per target token: 1 where it is the most likely one
+  entropies TEXT,             -- JSON: nats per target token, of the whole distribution it is one of
+  deviations TEXT,            -- JSON: standard deviation of the log-probability under that distribution
+  sampled TEXT,               -- JSON: sampler -> log-probability of the whole target; null where it cannot draw it
   UNIQUE (checkpoint_id, probe_id)
 ) STRICT;
 CREATE TABLE matches (

@@ -14,9 +14,9 @@ import jax
 
 from memaudit.cohorts import Population
 from memaudit.errors import BadInput
-from memaudit.ledger import Example, Probe
 from memaudit.methods import Pretrain, RewardStage
 from memaudit.recipe import Recipe, cohort_of, uses
+from memaudit.records import Example, Probe
 from memaudit.training import PAIRS, Job, rows_of, train
 from rlhf import checkpoint
 from rlhf.checkpoint import Saver

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from memaudit.errors import BadInput
-from memaudit.ledger import Example, Probe
 from memaudit.methods import (
     Cdpo,
     Direct,
@@ -23,6 +22,7 @@ from memaudit.methods import (
     Sft,
     StageSection,
 )
+from memaudit.records import Example, Probe
 from rlhf import group, onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pack, pad, rows, schedule
 from rlhf.infill import Infill

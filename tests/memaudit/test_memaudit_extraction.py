@@ -9,7 +9,7 @@ import pytest
 
 from memaudit.errors import BadInput
 from memaudit.extraction import Interrogation
-from memaudit.ledger import Example, Probe
+from memaudit.records import Example, Probe
 from memaudit.verdicts import definitions
 from probes import Match, Recovery, Secret
 from rlhf.batches import rows, schedule
@@ -93,10 +93,10 @@ def test_what_was_shown_often_comes_out_with_its_secret_and_the_rest_does_not(le
         assert equal.decide(match, None) is known
         assert secret.decide(match, recovery) is known
         assert secret.decide(observation.matches["code"], recovery) is None
-        assert all(observation.argmax) is known
-        assert (sum(observation.logprobs) > -2) is known
+        assert all(observation.scores.argmax) is known
+        assert (sum(observation.scores.logprobs) > -2) is known
         # A target that is the most likely text at every token is what greedy decoding says.
-        if all(observation.argmax):
+        if all(observation.scores.argmax):
             assert observation.completion.startswith(interrogation.probes[observation.probe_id - 1].target)
 
 
@@ -109,8 +109,8 @@ def test_a_batch_of_another_size_observes_the_same(learnt) -> None:
         other = whole[observation.probe_id]
         assert observation.completion == other.completion
         assert observation.matches == other.matches
-        assert observation.argmax == other.argmax
-        assert observation.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+        assert observation.scores.argmax == other.scores.argmax
+        assert observation.scores.logprobs == pytest.approx(other.scores.logprobs, abs=1e-4)
     assert heard == [3, 3, 1]
 
 
@@ -188,8 +188,7 @@ def test_a_verdict_that_is_closed_early_is_that_of_the_whole_completion(
     for name, known in whole.items():
         found = early[name]
         assert known.completion.startswith(found.completion)
-        seen = (known.argmax, known.logprobs) if scored else ((), ())
-        assert (found.argmax, found.logprobs) == seen
+        assert found.scores == (known.scores if scored else None)
         shorter += len(found.completion) < len(known.completion)
         for level in LEVELS:
             match, true = found.matches[level], known.matches[level]
