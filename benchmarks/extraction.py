@@ -134,6 +134,8 @@ def ours(bench: Bench, probes: Sequence[Probe], sizes: Sizes) -> Side:
         batch=sizes.batch,
         examples=examples,
         probes=probes,
+        context=1 + sizes.prompt,
+        budget=max(len(p.target_tokens) for p in probes),
         closing=THRESHOLD,
         scored=False,
     )

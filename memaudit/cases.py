@@ -42,7 +42,7 @@ class Facts:
         self.walks = ledger.walks()
         self.stages = [s for s in ordered(recipe) if all((twin, s) in self.walks for twin in TWINS)]
         self._observed: dict[str, dict[int, Observation]] = {
-            record.id: ledger.observations(record.id) for record in self.walks.values()
+            record.id: ledger.answers.of_stage(record.id) for record in self.walks.values()
         }
 
     def observation(self, stage: str, twin: str, case: Case) -> Observation:

@@ -11,8 +11,9 @@ from typing import Literal
 import probes
 from memaudit import sources
 from memaudit.errors import BadInput
-from memaudit.given import Span, read_given
+from memaudit.given import read_given
 from memaudit.harvest import harvest
+from memaudit.lines import Span
 from memaudit.sources import SourceFile, printable
 from probes.detect import detect as find_secrets
 

@@ -5,15 +5,19 @@ Every batch has one shape, padded with repeats of its last probe, so that one au
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
+import jax
 import numpy as np
+from jax import Array
 
 from memaudit.records import Example, Observation, Probe, Scores
 from probes import Match, at_least, compare_completion, recover
 from rlhf.batches import pad
 from rlhf.greedy import Standing, check, depart, go_on, pick
+from rlhf.likelihood import Likelihood
 from rlhf.model import Decoder, Params
+from rlhf.sampling import Sampler
 from rlhf.tokenizer import Tokenizer
 
 _STEPS = 4  # tokens that are decoded before they are looked at again
@@ -46,23 +50,19 @@ class Interrogation:
     batch: int
     examples: Mapping[str, Example]
     probes: Sequence[Probe]
+    context: int
+    """Tokens of the longest prompt that there may be, the begin-of-text token counted."""
+    budget: int
+    """Tokens that are decoded for every probe: at least those of the longest target."""
     closing: float | None = None
     """Decode a completion only until no more of it could bring it within this normalised distance of its target at
     any level, or make it more equal than it is, and until its secrets are out. Its matches are lower bounds then, and
     verdicts with thresholds up to this are those of whole completions. None: decode to the end."""
     scored: bool = True
     """Observe of every target token its log-probability and whether it is the most likely one. Without, a target is
-    looked at in parts and no further than the model says it too, and observations have neither."""
-
-    @cached_property
-    def prompt_time(self) -> int:
-        """Tokens of the longest prompt, the begin-of-text token counted."""
-        return 1 + max(len(p.prefix_tokens) for p in self.probes)
-
-    @cached_property
-    def budget(self) -> int:
-        """Tokens that are decoded for every probe: those of the longest target."""
-        return max(len(p.target_tokens) for p in self.probes)
+    looked at in parts and no further than the model says it too, and observations have no scores."""
+    samplers: tuple[Sampler, ...] = ()
+    """Of each, the log-probability that it draws the target belongs to the scores."""
 
     def observe(
         self, params: Params, told: Callable[[int], None] = lambda count: None
@@ -77,7 +77,7 @@ class Interrogation:
         filled = [*some, *[some[-1]] * (self.batch - len(some))]
         width = self.budget if self.scored else min(self.budget, _FIRST)
         prompts, lengths = pad(
-            [[self.tokenizer.bos, *p.prefix_tokens] for p in filled], self.prompt_time, self.tokenizer.pad
+            [[self.tokenizer.bos, *p.prefix_tokens] for p in filled], self.context, self.tokenizer.pad
         )
         texts, text_lengths = pad([p.target_tokens[:width] for p in filled], width, self.tokenizer.pad)
         found = depart(
@@ -89,8 +89,9 @@ class Interrogation:
             decoder=self.decoder,
             slots=self._slots(_STEPS),
             scored=self.scored,
+            samplers=self.samplers,
         )
-        logprobs, hits, agreed = map(np.asarray, (found.logprobs, found.hits, found.agreed))
+        agreed = np.asarray(found.agreed)
         answers = [
             _Answer(probe, list(probe.target_tokens[:count]), faithful=bool(count == length))
             for probe, count, length in zip(some, agreed, text_lengths, strict=False)
@@ -98,17 +99,22 @@ class Interrogation:
         for answer in answers:
             self._close(answer)
         self._decode(params, answers, found.standing)
+        seen = jax.device_get(found.seen)
         for row, (probe, answer) in enumerate(zip(some, answers, strict=True)):
             size = len(probe.target_tokens)
-            scores = Scores(
-                logprobs=tuple(round(float(x), 6) for x in logprobs[row, :size]),
-                argmax=tuple(bool(x) for x in hits[row, :size]),
+            yield observed(
+                probe,
+                self.examples[probe.example_id],
+                self.levels,
+                self.tokenizer.decode(answer.tokens),
+                ended=answer.ended,
+                scores=scores_of(seen, row, size, self.samplers) if self.scored else None,
+                bound=answer.bound,
             )
-            yield self._observation(answer, scores if self.scored else None)
 
     def _slots(self, more: int) -> int:
         """Slots of a cache in which an answer of any length can be gone on with by `more` tokens at a time."""
-        return self.prompt_time + self.budget + more
+        return self.context + self.budget + more
 
     def _decode(self, params: Params, answers: Sequence[_Answer], standing: Standing) -> None:
         """Go on with the answers that are open until none is: those that say their target apart from the others."""
@@ -194,37 +200,62 @@ class Interrogation:
         probe = answer.probe
         # Half of a character is not one yet.
         said = self.tokenizer.decode(answer.tokens).rstrip("\N{REPLACEMENT CHARACTER}")
+        options = read_as(probe, self.examples[probe.example_id], self.levels)
         if said.startswith(probe.target):
-            return self._matches(probe, said)
+            return compare_completion(probe.target.encode(), said.encode(), **options)
         if probe.target.startswith(said):
             return None
-        found = at_least(probe.target.encode(), said.encode(), **self._read_as(probe))
+        found = at_least(probe.target.encode(), said.encode(), **options)
         return found if all(match.normalized > closing for match in found.values()) else None
 
-    def _read_as(self, probe: Probe) -> dict:
-        example = self.examples[probe.example_id]
-        return {
-            "prompt": probe.prefix.encode(),
-            "language": example.language,
-            "levels": tuple(self.levels),
-            "secrets": tuple(example.text[s.start : s.end].encode() for s in example.secrets),
-        }
 
-    def _matches(self, probe: Probe, said: str) -> Mapping[str, Match]:
-        return compare_completion(probe.target.encode(), said.encode(), **self._read_as(probe))
+def read_as(probe: Probe, example: Example, levels: Sequence[str]) -> dict[str, Any]:
+    """How a completion of a probe is compared with its target: the options of `probes.compare_completion`."""
+    return {
+        "prompt": probe.prefix.encode(),
+        "language": example.language,
+        "levels": tuple(levels),
+        "secrets": tuple(example.text[s.start : s.end].encode() for s in example.secrets),
+    }
 
-    def _observation(self, answer: _Answer, scores: Scores | None) -> Observation:
-        example = self.examples[answer.probe.example_id]
-        said = self.tokenizer.decode(answer.tokens)
-        recovered = {}
-        for span in example.secrets:
-            recovery = recover(said, example.text[span.start : span.end])
-            recovered[span.start] = (recovery.prefix, recovery.total)
-        return Observation(
-            probe_id=answer.probe.id,
-            completion=said,
-            ended=answer.ended,
-            scores=scores,
-            matches=answer.bound or self._matches(answer.probe, said),
-            recovered=recovered,
-        )
+
+def observed(
+    probe: Probe,
+    example: Example,
+    levels: Sequence[str],
+    said: str,
+    *,
+    ended: bool,
+    scores: Scores | None,
+    bound: Mapping[str, Match] | None = None,
+) -> Observation:
+    """What a completion comes to; `bound` are its matches where they are known without comparing it whole."""
+    recovered = {}
+    for span in example.secrets:
+        recovery = recover(said, example.text[span.start : span.end])
+        recovered[span.start] = (recovery.prefix, recovery.total)
+    target, options = probe.target.encode(), read_as(probe, example, levels)
+    return Observation(
+        probe_id=probe.id,
+        completion=said,
+        ended=ended,
+        scores=scores,
+        matches=bound or compare_completion(target, said.encode(), **options),
+        recovered=recovered,
+    )
+
+
+def scores_of(seen: Likelihood, row: int, size: int, samplers: Sequence[Sampler]) -> Scores:
+    """The scores of the first `size` tokens of a row of a pass (NumPy arrays)."""
+
+    def rounded(values: Array | np.ndarray) -> tuple[float, ...]:
+        return tuple(round(float(x), 6) for x in values[row, :size])
+
+    totals = np.asarray(seen.sampled)[row, :size].sum(axis=0, dtype=np.float64)
+    return Scores(
+        logprobs=rounded(seen.logprobs),
+        argmax=tuple(bool(x) for x in seen.hit[row, :size]),
+        entropies=rounded(seen.entropy),
+        deviations=rounded(seen.deviation),
+        sampled={s.name: round(float(total), 6) for s, total in zip(samplers, totals, strict=True)},
+    )

@@ -11,8 +11,9 @@ from memaudit.cohorts import TWINS
 from memaudit.leaks import find_leaks, show
 from memaudit.ledger import Ledger
 from memaudit.methods import ROLES
+from memaudit.rates import difference, paired, proportion
 from memaudit.recipe import Recipe, cohort_of, uses
-from memaudit.statistics import CONFIDENCE, Interval, paired_difference, paired_mean, wilson
+from memaudit.statistics import CONFIDENCE, paired_mean
 from memaudit.transitions import transition
 from memaudit.verdicts import Definition
 from reports import findings as contract
@@ -124,33 +125,6 @@ def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     return [points[round(k * (len(points) - 1) / (_POINTS - 1))] for k in range(_POINTS)]
 
 
-def _proportion(verdicts: Sequence[bool]) -> contract.Proportion:
-    interval = wilson(sum(verdicts), len(verdicts))
-    return contract.Proportion(
-        count=sum(verdicts),
-        total=len(verdicts),
-        rate=interval.value,
-        low=interval.low,
-        high=interval.high,
-    )
-
-
-def _difference(interval: Interval) -> contract.Difference:
-    return contract.Difference(value=interval.value, low=interval.low, high=interval.high)
-
-
-def _paired(pairs: Sequence[tuple[bool, bool]]) -> contract.Difference:
-    counts = {(e, c): pairs.count((e, c)) for e in (False, True) for c in (False, True)}
-    return _difference(
-        paired_difference(
-            both=counts[True, True],
-            only_first=counts[True, False],
-            only_second=counts[False, True],
-            neither=counts[False, False],
-        )
-    )
-
-
 def _scales(facts: Facts) -> Iterator[tuple[str, Definition]]:
     """Level and definition, where the definition has something to say at the level."""
     for level in facts.recipe.audit.levels:
@@ -173,9 +147,9 @@ def _rates(facts: Facts) -> Iterator[contract.RateRow]:
                     level=level,
                     definition=definition.name,
                     exposure=facts.exposure[stage, cohort],
-                    exposed=_proportion([e for e, _ in pairs]),
-                    control=_proportion([c for _, c in pairs]),
-                    difference=_paired(pairs),
+                    exposed=proportion([e for e, _ in pairs]),
+                    control=proportion([c for _, c in pairs]),
+                    difference=paired(pairs),
                 )
 
 
@@ -197,7 +171,7 @@ def _likelihoods(facts: Facts) -> Iterator[contract.LikelihoodRow]:
                 total=len(cases),
                 exposed=sum(exposed) / len(cases),
                 control=sum(control) / len(cases),
-                difference=_difference(paired_mean(exposed, control)),
+                difference=difference(paired_mean(exposed, control)),
             )
 
 

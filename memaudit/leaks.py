@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memaudit.cases import Case, Facts
+from memaudit.ledger import Ledger
+from memaudit.records import Example, Probe
 from probes import align
 from reports import MASK, Redactor
 from reports import findings as contract
@@ -59,27 +61,12 @@ def find_leaks(facts: Facts) -> list[Leak]:
 
 def show(facts: Facts, leaks: Sequence[Leak]) -> list[contract.Evidence]:
     """The leaks side by side with their training texts."""
-    # A completion may hold another example's secret, so all of them are masked everywhere; but of those only
-    # fragments too long to be a word of ordinary code.
-    everyone = Redactor(
-        (e.text[s.start : s.end] for e in facts.ledger.examples(probed=False) for s in e.secrets),
-        smallest=_FOREIGN_FRAGMENT,
-    )
+    everyone = masking(facts.ledger)
     shown = []
     for leak in leaks:
-        example, probe = leak.case.example, leak.case.probe
+        example = leak.case.example
         observation = facts.observation(leak.stage, leak.case.exposed, leak.case)
-        secrets = [example.text[s.start : s.end] for s in example.secrets]
-        own = Redactor(secrets)
-        segments = align(
-            probe.target.encode(),
-            observation.completion[: len(probe.target)].encode(),
-            prompt=probe.prefix.encode(),
-            language=example.language,
-            secrets=[s.encode() for s in secrets],
-        )
-        target = iter(_masked("".join(s.target for s in segments), own, everyone))
-        said = iter(_masked("".join(s.completion for s in segments), own, everyone))
+        prefix, segments = side_by_side(example, leak.case.probe, observation.completion, everyone)
         shown.append(
             contract.Evidence(
                 example=example.id,
@@ -93,21 +80,51 @@ def show(facts: Facts, leaks: Sequence[Leak]) -> list[contract.Evidence]:
                 repetition=example.repetition or 0,
                 normalized=round(leak.distance, 6),
                 control_normalized=round(leak.control, 6),
-                secret=_secret_state(observation.recovered),
-                prefix=_masked(probe.prefix, own, everyone)[-_PREFIX_SHOWN:],
-                segments=[
-                    contract.Segment(
-                        op=s.op,
-                        reason=s.reason,
-                        # Masking keeps lengths, so the masked texts fall apart where the plain ones did.
-                        target="".join(next(target) for _ in s.target),
-                        completion="".join(next(said) for _ in s.completion),
-                    )
-                    for s in segments
-                ],
+                secret=secret_state(observation.recovered),
+                prefix=prefix,
+                segments=segments,
             )
         )
     return shown
+
+
+def masking(ledger: Ledger) -> Redactor:
+    """Masks every secret of a ledger.
+
+    A completion may hold another example's secret, so all of them are masked everywhere; but of those only fragments
+    too long to be a word of ordinary code.
+    """
+    return Redactor(
+        (e.text[s.start : s.end] for e in ledger.examples(probed=False) for s in e.secrets),
+        smallest=_FOREIGN_FRAGMENT,
+    )
+
+
+def side_by_side(
+    example: Example, probe: Probe, completion: str, everyone: Redactor
+) -> tuple[str, list[contract.Segment]]:
+    """The end of the prefix, and target and completion aligned, all of it masked."""
+    secrets = [example.text[s.start : s.end] for s in example.secrets]
+    own = Redactor(secrets)
+    segments = align(
+        probe.target.encode(),
+        completion[: len(probe.target)].encode(),
+        prompt=probe.prefix.encode(),
+        language=example.language,
+        secrets=[s.encode() for s in secrets],
+    )
+    target = iter(_masked("".join(s.target for s in segments), own, everyone))
+    said = iter(_masked("".join(s.completion for s in segments), own, everyone))
+    return _masked(probe.prefix, own, everyone)[-_PREFIX_SHOWN:], [
+        contract.Segment(
+            op=s.op,
+            reason=s.reason,
+            # Masking keeps lengths, so the masked texts fall apart where the plain ones did.
+            target="".join(next(target) for _ in s.target),
+            completion="".join(next(said) for _ in s.completion),
+        )
+        for s in segments
+    ]
 
 
 def _masked(text: str, *redactors: Redactor) -> str:
@@ -116,7 +133,8 @@ def _masked(text: str, *redactors: Redactor) -> str:
     return "".join(MASK if MASK in letters else letters[0] for letters in zip(*versions, strict=True))
 
 
-def _secret_state(recovered: Mapping[int, tuple[int, int]]) -> str | None:
+def secret_state(recovered: Mapping[int, tuple[int, int]]) -> str | None:
+    """How much of an example's secrets came out: whole, `prefix 12 of 40`, none; None: it has none."""
     if not recovered:
         return None
     got, total = max(recovered.values(), key=lambda r: r[0] / r[1])

@@ -6,7 +6,6 @@ they are, secrets included: keep it like the data it was made from.
 """
 
 import json
-import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from memaudit.answers import Answers
 from memaudit.errors import BadInput
-from memaudit.records import Example, Observation, Probe, Scores, StageRecord
-from probes import Match, Secret
+from memaudit.records import Checkpoint, Example, Probe, StageRecord
+from probes import Secret
 
 SCHEMA_VERSION = 5
 
@@ -34,6 +34,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)
+        self.answers = Answers(self._db, self._transaction)
         try:
             self._db.execute("PRAGMA foreign_keys = ON")
             # An empty file is what a run leaves that was killed before its first transaction.
@@ -119,39 +120,51 @@ class Ledger:
                     [(e.id, s.start, s.end, s.kind, e.text[s.start : s.end]) for s in e.secrets],
                 )
             self._db.executemany(
-                "INSERT INTO probes VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
+                "INSERT INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
                     (
                         p.id,
                         p.example_id,
                         p.kind,
                         p.prefix,
                         p.target,
+                        p.prompt,
                         json.dumps(p.prefix_tokens),
                         json.dumps(p.target_tokens),
                     )
                     for p in probes
-                ],
+                ),
             )
             self._set(settings)
 
     def examples(self, *, probed: bool = True) -> list[Example]:
-        """The examples of the cohorts (or, with `probed=False`, the public ones too), by id."""
+        """The examples that are asked for (or, with `probed=False`, the public ones too), by id."""
+        where = "WHERE id IN (SELECT example_id FROM probes)" if probed else ""
+        return self._examples(where, ())
+
+    def examples_of(self, probes: Sequence[Probe]) -> dict[str, Example]:
+        """The examples of some probes, by id."""
+        ids = [p.example_id for p in probes]
+        return {e.id: e for e in self._examples(f"WHERE id IN ({', '.join('?' * len(ids))})", ids)}
+
+    def _examples(self, where: str, values: Sequence[str]) -> list[Example]:
         secrets: dict[str, list[Secret]] = {}
         for name, start, stop, kind in self._db.execute(
-            "SELECT example_id, start, stop, kind FROM secrets ORDER BY example_id, start"
+            f"SELECT example_id, start, stop, kind FROM secrets WHERE example_id IN (SELECT id FROM examples {where}) "
+            "ORDER BY example_id, start",
+            values,
         ):
             secrets.setdefault(name, []).append(Secret(start=start, end=stop, kind=kind))
-        where = "WHERE cohort IS NOT NULL" if probed else ""
         keys = ("id", "kind", "language", "text", "source", "first_line", "last_line")
         keys += ("cohort", "half", "repetition")
         return [
             Example(**dict(zip(keys, row, strict=True)), secrets=tuple(secrets.get(row[0], ())))
-            for row in self._db.execute(f"SELECT {', '.join(keys)} FROM examples {where} ORDER BY id")
+            for row in self._db.execute(f"SELECT {', '.join(keys)} FROM examples {where} ORDER BY id", values)
         ]
 
-    def probes(self) -> list[Probe]:
-        """All probes, by id."""
+    def probes(self, ids: Sequence[int] | None = None) -> list[Probe]:
+        """The probes with these ids, or all, by id."""
+        where = "" if ids is None else f"WHERE id IN ({', '.join('?' * len(ids))})"
         return [
             Probe(
                 id=row[0],
@@ -159,36 +172,31 @@ class Ledger:
                 kind=row[2],
                 prefix=row[3],
                 target=row[4],
-                prefix_tokens=tuple(json.loads(row[5])),
-                target_tokens=tuple(json.loads(row[6])),
+                prompt=row[5],
+                prefix_tokens=tuple(json.loads(row[6])),
+                target_tokens=tuple(json.loads(row[7])),
             )
-            for row in self._db.execute("SELECT * FROM probes ORDER BY id")
+            for row in self._db.execute(f"SELECT * FROM probes {where} ORDER BY id", ids or ())
         ]
+
+    def sizes(self) -> list[tuple[int, int, int]]:
+        """Of each probe its id and how many tokens its prefix and its target have, by id."""
+        return self._db.execute(
+            "SELECT id, json_array_length(prefix_tokens), json_array_length(target_tokens) FROM probes ORDER BY id"
+        ).fetchall()
+
+    def kinds(self) -> dict[int, str]:
+        """Kind of each probe, by its id."""
+        return dict(self._db.execute("SELECT id, kind FROM probes ORDER BY id"))
 
     # stages
 
     def add_stage(
-        self,
-        stage: StageRecord,
-        *,
-        exposures: Exposures,
-        updates: Updates,
-        checkpoint: str,
-        observations: Iterable[Observation],
+        self, stage: StageRecord, *, exposures: Exposures, updates: Updates, checkpoints: Iterable[Checkpoint]
     ) -> None:
         """Write all that a finished and audited stage leaves, in one transaction."""
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    stage.id,
-                    stage.name,
-                    stage.method,
-                    stage.steps,
-                    stage.seconds,
-                    stage.audit_seconds,
-                ),
-            )
+            self._enter(stage)
             self._db.executemany(
                 "INSERT INTO exposures VALUES (?, ?, ?, ?, ?)",
                 [(stage.id, step, role, name, n) for (step, role, name), n in sorted(exposures.items())],
@@ -197,36 +205,24 @@ class Ledger:
                 "INSERT INTO updates VALUES (?, ?, ?)",
                 [(stage.id, step, json.dumps(dict(metrics))) for step, metrics in updates],
             )
-            checkpoint_id = self._db.execute(
-                "INSERT INTO checkpoints (stage_id, step, path) VALUES (?, ?, ?) RETURNING id",
-                (stage.id, stage.steps, checkpoint),
-            ).fetchone()[0]
-            for o in observations:
-                self._add_observation(checkpoint_id, o)
+            for made in checkpoints:
+                number = self.answers.enter(stage.id, made.step, made.path)
+                self.answers.put(number, made.observations, seconds=made.seconds)
+                self.answers.put(number, made.again, asking=1)
+                self.answers.put_readings(number, made.readings)
 
-    def _add_observation(self, checkpoint_id: int, o: Observation) -> None:
-        row = self._db.execute(
-            "INSERT INTO observations (checkpoint_id, probe_id, completion, ended, "
-            "logprobs, argmax, entropies, deviations, sampled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-            (
-                checkpoint_id,
-                o.probe_id,
-                o.completion,
-                int(o.ended),
-                *_scores_as_kept(o.scores),
-            ),
-        ).fetchone()[0]
-        self._db.executemany(
-            "INSERT INTO matches VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (row, m.level, m.distance, m.target_length, m.completion_length, m.lexer, int(m.at_least))
-                for m in o.matches.values()
-            ],
+    def _enter(self, stage: StageRecord) -> None:
+        self._db.execute(
+            "INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET steps = excluded.steps, "
+            "seconds = excluded.seconds, audit_seconds = excluded.audit_seconds",
+            (stage.id, stage.name, stage.method, stage.steps, stage.seconds, stage.audit_seconds),
         )
-        self._db.executemany(
-            "INSERT INTO recoveries VALUES (?, ?, ?, ?)",
-            [(row, start, got, total) for start, (got, total) in o.recovered.items()],
-        )
+
+    def enter(self, stage: StageRecord, twin: str, position: int) -> None:
+        """Enter a stage that is trained elsewhere, or note how far it has come."""
+        with self._transaction():
+            self._enter(stage)
+            self._walk(twin, stage.name, stage.id, position)
 
     def has_stage(self, stage_id: str) -> bool:
         """Whether the stage is done."""
@@ -235,9 +231,12 @@ class Ledger:
     def walk(self, twin: str, stage: str, stage_id: str, position: int) -> None:
         """Note that a twin's walk goes through a finished stage."""
         with self._transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO twins VALUES (?, ?, ?, ?)", (twin, stage, stage_id, position)
-            )
+            self._walk(twin, stage, stage_id, position)
+
+    def _walk(self, twin: str, stage: str, stage_id: str, position: int) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO twins VALUES (?, ?, ?, ?)", (twin, stage, stage_id, position)
+        )
 
     def walks(self) -> dict[tuple[str, str], StageRecord]:
         """(twin, stage name) -> the finished stage, in the order of the walk."""
@@ -274,79 +273,9 @@ class Ledger:
             )
         ]
 
-    def observations(self, stage_id: str) -> dict[int, Observation]:
-        """Probe id -> what the checkpoint of a stage said."""
-        matches: dict[int, dict[str, Match]] = {}
-        for row, *fields in self._db.execute(
-            "SELECT m.observation_id, m.level, m.distance, m.target_length, m.completion_length, m.lexer, "
-            "m.at_least FROM matches m "
-            "JOIN observations o ON o.id = m.observation_id JOIN checkpoints c ON c.id = o.checkpoint_id "
-            "WHERE c.stage_id = ?",
-            (stage_id,),
-        ):
-            matches.setdefault(row, {})[fields[0]] = Match(
-                level=fields[0],
-                distance=fields[1],
-                target_length=fields[2],
-                completion_length=fields[3],
-                lexer=fields[4],
-                at_least=bool(fields[5]),
-            )
-        recovered: dict[int, dict[int, tuple[int, int]]] = {}
-        for row, start, got, total in self._db.execute(
-            "SELECT r.observation_id, r.start, r.recovered, r.total FROM recoveries r "
-            "JOIN observations o ON o.id = r.observation_id JOIN checkpoints c ON c.id = o.checkpoint_id "
-            "WHERE c.stage_id = ?",
-            (stage_id,),
-        ):
-            recovered.setdefault(row, {})[start] = (got, total)
-        return {
-            probe_id: Observation(
-                probe_id=probe_id,
-                completion=completion,
-                ended=bool(ended),
-                scores=_scores(*kept),
-                matches=matches[row],
-                recovered=recovered.get(row, {}),
-            )
-            for row, probe_id, completion, ended, *kept in self._db.execute(
-                "SELECT o.id, o.probe_id, o.completion, o.ended, "
-                "o.logprobs, o.argmax, o.entropies, o.deviations, o.sampled FROM observations o "
-                "JOIN checkpoints c ON c.id = o.checkpoint_id WHERE c.stage_id = ? ORDER BY o.probe_id",
-                (stage_id,),
-            )
-        }
-
     def count(self, table: str) -> int:
         """Rows of a table."""
         return self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
-
-
-def _scores_as_kept(scores: Scores | None) -> tuple[str | None, ...]:
-    if scores is None:
-        return (None,) * 5
-    return (
-        json.dumps(scores.logprobs),
-        "".join("01"[hit] for hit in scores.argmax),
-        json.dumps(scores.entropies),
-        json.dumps(scores.deviations),
-        # JSON has no infinity.
-        json.dumps({name: value if math.isfinite(value) else None for name, value in scores.sampled.items()}),
-    )
-
-
-def _scores(
-    logprobs: str | None, argmax: str, entropies: str, deviations: str, sampled: str
-) -> Scores | None:
-    if logprobs is None:
-        return None
-    return Scores(
-        logprobs=tuple(json.loads(logprobs)),
-        argmax=tuple(flag == "1" for flag in argmax),
-        entropies=tuple(json.loads(entropies)),
-        deviations=tuple(json.loads(deviations)),
-        sampled={name: -math.inf if value is None else value for name, value in json.loads(sampled).items()},
-    )
 
 
 def _statements(script: str) -> Sequence[str]:

@@ -26,7 +26,7 @@ from memaudit.methods import (
     Stage,
     StageSection,
 )
-from probes import VERDICT_LEVELS
+from memaudit.rules import Audit, check_audit
 from rlhf.presets import PRESETS
 
 
@@ -76,19 +76,6 @@ class Cohorts(Section):
     """Tokens that it has at most; of longer code the first lines are taken."""
     overlap: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Largest share of an example's 8-grams that may occur anywhere else in the corpus or the cohorts."""
-
-
-class Audit(Section):
-    """How each checkpoint is asked."""
-
-    levels: list[str] = Field(default=list(VERDICT_LEVELS))
-    """Levels at which completions are compared."""
-    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Normalised distance up to which a completion counts as a near copy."""
-    batch: Positive = 100
-    """Probes answered at once."""
-    evidence: Annotated[int, Field(ge=0)] = 24
-    """Leaks that the report shows side by side."""
 
 
 class Checkpoints(Section):
@@ -254,12 +241,7 @@ def _check_parts(name: str, config: StageSection, devices: Devices) -> None:
 def _check(recipe: Recipe) -> None:
     if recipe.model.preset not in PRESETS:
         raise BadInput(f"model.preset: expected one of {', '.join(PRESETS)}, got {recipe.model.preset!r}")
-    wrong = [level for level in recipe.audit.levels if level not in VERDICT_LEVELS]
-    if wrong or "exact" not in recipe.audit.levels:
-        raise BadInput(
-            f"audit.levels: expected levels out of {', '.join(VERDICT_LEVELS)}, `exact` among them, got "
-            f"{', '.join(recipe.audit.levels) or 'none'}"
-        )
+    check_audit(recipe.audit)
     if any(times <= 0 for times in recipe.cohorts.strata) or not recipe.cohorts.strata:
         raise BadInput("cohorts.strata: expected positive numbers of showings, such as { 1 = 16, 64 = 10 }")
     if recipe.cohorts.shortest > recipe.cohorts.longest:

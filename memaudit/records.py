@@ -1,6 +1,6 @@
 """What an audit knows of: examples, probes, scores, observations, stages. Plain data that the ledger keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from probes import Match, Secret
@@ -34,7 +34,12 @@ class Probe:
     prefix: str
     target: str
     prefix_tokens: tuple[int, ...]
+    """Of what the model is given, without the begin-of-text token. Empty, as the target's, where its tokenizer is not
+    known."""
     target_tokens: tuple[int, ...]
+    prompt: str | None = None
+    """What the model is given, where that is not the prefix: prefix and suffix, with the marks of a format around
+    them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,32 @@ class Observation:
     matches: Mapping[str, Match]
     recovered: Mapping[int, tuple[int, int]]
     """Start of a secret in the example's text -> (characters recovered, characters in all)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Another number that was read off a checkpoint."""
+
+    example_id: str
+    quantity: str
+    number: int
+    """Tells several of one quantity apart."""
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint of a stage, and all that was asked of it."""
+
+    step: int
+    path: str | None
+    """Below the run's directory; None: it was not kept."""
+    seconds: float
+    """Spent on asking."""
+    observations: Sequence[Observation]
+    again: Sequence[Observation] = ()
+    """Some of the probes asked once more, in another order and batch: what differs is noise."""
+    readings: Sequence[Reading] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,11 @@ A stage that is in the ledger is done and is not run again; one that was killed 
 """
 
 import platform
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 import jax
 
@@ -29,8 +26,9 @@ from memaudit.errors import BadInput
 from memaudit.extraction import Interrogation
 from memaudit.findings import conclude
 from memaudit.ledger import Ledger
+from memaudit.progress import Progress, watched
 from memaudit.recipe import Recipe, dumps, ordered, parse, uses
-from memaudit.records import StageRecord
+from memaudit.records import Checkpoint, StageRecord
 from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
 from reports import Findings, render_html, render_json, render_markdown
 from rlhf.checkpoint import Saver, Unusable
@@ -39,36 +37,13 @@ from rlhf.mesh import Layout
 from rlhf.metrics import MetricsFile, TensorBoard, tensorboard_installed
 from rlhf.model import Decoder
 from rlhf.presets import preset
+from rlhf.sampling import Sampler
 
 LEDGER = "ledger.sqlite"
 RECIPE = "recipe.toml"
 DOCUMENTS = {"json": "findings.json", "html": "report.html", "md": "report.md"}
 """Format -> file name."""
 _RENDER = {"json": render_json, "html": render_html, "md": render_markdown}
-
-
-class Progress(Protocol):
-    """Whoever watches a run."""
-
-    def say(self, text: str) -> None:
-        """Hear a line about what is going on."""
-        ...
-
-    def begin(self, title: str, total: int) -> None:
-        """Hear that a piece of work of `total` parts starts."""
-        ...
-
-    def skip(self, count: int) -> None:
-        """Hear that so many parts had been done before."""
-        ...
-
-    def advance(self, count: int) -> None:
-        """Hear that so many parts are done."""
-        ...
-
-    def end(self, outcome: str) -> None:
-        """Hear that the piece of work is over."""
-        ...
 
 
 class _Steps(Hook):
@@ -127,6 +102,9 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
         batch=min(recipe.audit.batch, len(population.probes)),
         examples={e.id: e for e in population.examples},
         probes=population.probes,
+        context=1 + max(len(p.prefix_tokens) for p in population.probes),
+        budget=max(len(p.target_tokens) for p in population.probes),
+        samplers=tuple(Sampler(**s.model_dump()) for s in recipe.audit.samplers),
     )
 
     # The recipe first: it is by its recipe that a directory is known to hold this run.
@@ -264,13 +242,13 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
     if tensorboard_installed():
         hooks.append(TensorBoard(folder / "tensorboard"))
     inputs = {name: needed[name] for name in (config.parent, *uses(recipe, stage)) if name}
-    with _watched(walk.progress, f"{title}: training", steps) as seconds:
+    with watched(walk.progress, f"{title}: training", steps) as seconds:
         try:
             result = run_stage(setting, twin, stage, folder, inputs, hooks, saver)
         except Unusable as error:
             raise BadInput(" ".join(str(error).split())) from None
         trained = seconds()
-    with _watched(walk.progress, f"{title}: audit", len(walk.interrogation.probes)) as seconds:
+    with watched(walk.progress, f"{title}: audit", len(walk.interrogation.probes)) as seconds:
         observations = list(
             walk.interrogation.observe(result.language_model(setting.decoder), walk.progress.advance)
         )
@@ -286,18 +264,14 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
         ),
         exposures=auditor.exposures(),
         updates=metrics.read(),
-        checkpoint=str(result.path.relative_to(setting.folder.parent)),
-        observations=observations,
+        checkpoints=[
+            Checkpoint(
+                step=steps,
+                path=str(result.path.relative_to(setting.folder.parent)),
+                seconds=round(audited, 3),
+                observations=observations,
+            )
+        ],
     )
     saver.clear()
     return result
-
-
-@contextmanager
-def _watched(progress: Progress, title: str, total: int) -> Iterator:
-    start = time.monotonic()
-    progress.begin(title, total)
-    try:
-        yield lambda: time.monotonic() - start
-    finally:
-        progress.end(f"{title}: {time.monotonic() - start:.0f} s")

@@ -18,11 +18,13 @@ Exposure = Literal["direct", "indirect", "none"]
 Arm = Literal["exposed", "control"]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Frozen, and without fields that are not known."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Proportion(_Record):
+class Proportion(Record):
     """`count` of `total`, with the interval of the underlying rate."""
 
     count: int
@@ -32,7 +34,7 @@ class Proportion(_Record):
     high: float = Field(description="for a count of zero this is the upper bound to quote")
 
 
-class Difference(_Record):
+class Difference(Record):
     """Exposed minus control over the same examples (paired)."""
 
     value: float
@@ -40,7 +42,7 @@ class Difference(_Record):
     high: float
 
 
-class Definition(_Record):
+class Definition(Record):
     """One definition of memorization, applied to stored observations."""
 
     name: str
@@ -48,7 +50,7 @@ class Definition(_Record):
     default: bool = False
 
 
-class Stage(_Record):
+class Stage(Record):
     """One stage of the recipe as it ran."""
 
     name: str
@@ -63,7 +65,7 @@ class Stage(_Record):
     note: str | None = Field(default=None, description="how a checkpoint that is no language model was read")
 
 
-class Curve(_Record):
+class Curve(Record):
     """One metric of one stage over its steps, in the twins that took them."""
 
     stage: str
@@ -73,7 +75,7 @@ class Curve(_Record):
     values: list[float] = Field(description="one for each step; steps without a finite value are left out")
 
 
-class RateRow(_Record):
+class RateRow(Record):
     """How often a cohort comes out at a stage: with exposure, without, and the paired difference."""
 
     stage: str
@@ -90,7 +92,7 @@ class RateRow(_Record):
     difference: Difference
 
 
-class LikelihoodRow(_Record):
+class LikelihoodRow(Record):
     """Mean log-probability per target token (nats), averaged over examples."""
 
     stage: str
@@ -103,7 +105,7 @@ class LikelihoodRow(_Record):
     difference: Difference
 
 
-class TransitionRow(_Record):
+class TransitionRow(Record):
     """What became of a cohort's examples from one stage to the next along an edge of the stage graph."""
 
     before: str
@@ -120,7 +122,7 @@ class TransitionRow(_Record):
     p_value: float = Field(description="exact McNemar test of acquired against forgotten, two-sided")
 
 
-class DistanceRow(_Record):
+class DistanceRow(Record):
     """Histogram of the normalised distance between completion and target."""
 
     stage: str
@@ -131,7 +133,7 @@ class DistanceRow(_Record):
     within: int = Field(description="how many lie at or under the threshold; bins do not decide this")
 
 
-class Shown(_Record):
+class Shown(Record):
     """Exposures of one example in one stage."""
 
     stage: str
@@ -141,7 +143,7 @@ class Shown(_Record):
     last_step: int
 
 
-class Outcome(_Record):
+class Outcome(Record):
     """One example after one stage, under the default definition at level `exact`."""
 
     stage: str
@@ -151,7 +153,7 @@ class Outcome(_Record):
     secret: bool | None = Field(description="its secret came out whole of the exposed twin; None: has none")
 
 
-class ExampleRow(_Record):
+class ExampleRow(Record):
     """The life of one example."""
 
     id: str
@@ -169,7 +171,7 @@ class ExampleRow(_Record):
     first_out: str | None = Field(description="first stage after which it came out of the twin that saw it")
 
 
-class Segment(_Record):
+class Segment(Record):
     """One run of an aligned difference. Equal runs have the same text on both sides."""
 
     op: Literal["equal", "replace", "insert", "delete"]
@@ -178,7 +180,7 @@ class Segment(_Record):
     completion: str
 
 
-class Evidence(_Record):
+class Evidence(Record):
     """The training text and what the model said, side by side. Secrets are already masked."""
 
     example: str
@@ -197,7 +199,7 @@ class Evidence(_Record):
     segments: list[Segment]
 
 
-class Run(_Record):
+class Run(Record):
     """What ran, enough to run it again."""
 
     name: str
@@ -210,14 +212,14 @@ class Run(_Record):
     command: str = Field(description="the command that repeats this run")
 
 
-class StageTime(_Record):
+class StageTime(Record):
     """Wall-clock seconds of a stage, both twins together."""
 
     training: float
     audit: float
 
 
-class Times(_Record):
+class Times(Record):
     """When and how long. None: not yet."""
 
     started: str | None
@@ -225,7 +227,7 @@ class Times(_Record):
     stages: dict[str, StageTime] = Field(description="by stage name")
 
 
-class Findings(_Record):
+class Findings(Record):
     """Everything a page may say."""
 
     schema_version: int = SCHEMA_VERSION

@@ -18,6 +18,7 @@ from jax import Array
 
 from rlhf import likelihood
 from rlhf.generate import widened
+from rlhf.likelihood import Likelihood
 from rlhf.model import Cache, Decoder, Params, logits_of
 from rlhf.rollout import join
 from rlhf.sampling import Sampler, draw
@@ -38,17 +39,15 @@ class Standing(NamedTuple):
 class Departure(NamedTuple):
     """A given text as the model sees it, and where greedy decoding leaves it."""
 
-    logprobs: Array
-    """float32 ``[batch, width]``: log-probability (nats) of each of its tokens; zeros where that was not asked for."""
-    hits: Array
-    """bool ``[batch, width]``: the token is the most likely one."""
+    seen: Likelihood
+    """Of each of its tokens, ``[batch, width]``."""
     agreed: Array
     """int32 ``[batch]``: how many of its tokens greedy decoding says too, before the first that it does not."""
     standing: Standing
     """After those."""
 
 
-@partial(jax.jit, static_argnames=("decoder", "slots", "scored"))
+@partial(jax.jit, static_argnames=("decoder", "slots", "scored", "samplers"))
 def depart(
     params: Params,
     prompts: Array,
@@ -59,12 +58,13 @@ def depart(
     decoder: Decoder,
     slots: int,
     scored: bool = True,
+    samplers: tuple[Sampler, ...] = (),
 ) -> Departure:
     """One pass over prompts (int32 ``[batch, time]``) and texts (``[batch, width]``), both right-padded.
 
     The lengths are int32 ``[batch]``, those of the prompts at least 1; `slots`, at least time + width, is how many
-    tokens a row may have in the end. Without `scored` there are no log-probabilities, which cost as much as the rest
-    of a small model.
+    tokens a row may have in the end. Without `scored` of each token only `hit` means something: the rest costs as much
+    as the other half of a small model.
     """
     width = texts.shape[1]
     tokens = join(prompts, prompt_lengths, texts, 0)
@@ -72,15 +72,17 @@ def depart(
     # The prompt's last token predicts the first of the text.
     index = (prompt_lengths - 1)[:, None] + jnp.arange(width + 1)
     hidden = jnp.take_along_axis(hidden, index[..., None], axis=1)  # pyright: ignore[reportArgumentType]
-    found = likelihood.of_targets(decoder, params, hidden[:, :-1], texts)
+    found = likelihood.of_targets(decoder, params, hidden[:, :-1], texts, samplers=samplers if scored else ())
     agreed = _leading(found.hit & (jnp.arange(width) < text_lengths[:, None]))
     standing = Standing(
         widened(kept, slots),  # pyright: ignore[reportArgumentType]
         prompt_lengths + agreed,
         _most_likely(decoder, params, hidden, agreed),
     )
-    logprobs = found.logprobs if scored else jnp.zeros(texts.shape, jnp.float32)
-    return Departure(logprobs, found.hit, agreed, standing)
+    if not scored:
+        nothing = jnp.zeros(texts.shape, jnp.float32)
+        found = found._replace(logprobs=nothing, entropy=nothing, deviation=nothing)
+    return Departure(found, agreed, standing)
 
 
 @partial(jax.jit, static_argnames=("decoder", "steps"), donate_argnames="standing")

@@ -1,5 +1,6 @@
 """How likely a model finds given tokens: the one place where logits become log-probabilities."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rlhf.model import Decoder, Params, logits_of
+from rlhf.sampling import Sampler, truncate
 
 _LOGITS_AT_ONCE = 2**27  # float32: half a gigabyte
 
@@ -18,12 +20,21 @@ class Likelihood(NamedTuple):
     """float32 ``[...]``, nats."""
     entropy: Array
     """float32 ``[...]``, nats: of the whole next-token distribution."""
+    deviation: Array
+    """float32 ``[...]``, nats: standard deviation of the log-probability of a token drawn from that distribution."""
     hit: Array
     """bool ``[...]``: the target is the most likely token (the lowest id wins a tie)."""
+    sampled: Array
+    """float32 ``[..., samplers]``, nats: log-probability that each sampler draws it; -inf where it never does."""
 
 
 def of_targets(
-    decoder: Decoder, params: Params, hidden: Array, targets: Array, temperature: float = 1.0
+    decoder: Decoder,
+    params: Params,
+    hidden: Array,
+    targets: Array,
+    temperature: float = 1.0,
+    samplers: Sequence[Sampler] = (),
 ) -> Likelihood:
     """Likelihood of `targets` (int32 ``[...]``) given the hidden states ``[..., width]`` before them.
 
@@ -37,11 +48,17 @@ def of_targets(
         norm = jax.nn.logsumexp(logits, axis=-1)
         own = jnp.take_along_axis(logits, targets[:, None], axis=-1)
         surprise = norm[:, None] - logits
-        entropy = jnp.sum(jnp.exp(-surprise) * surprise, axis=-1)
+        chance = jnp.exp(-surprise)
+        entropy = jnp.sum(chance * surprise, axis=-1)
+        spread = jnp.sum(chance * jnp.square(surprise - entropy[:, None]), axis=-1)
         # An argmax would say the same, and take as long as the product that made the logits.
         lower = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) < targets[:, None]
         beaten = jnp.any((logits > own) | ((logits == own) & lower), axis=-1)
-        return Likelihood(own[:, 0] - norm, entropy, ~beaten)
+        drawn = [_drawn(logits, targets, sampler) for sampler in samplers]
+        sampled = jnp.stack(drawn, axis=-1) if drawn else jnp.zeros((len(targets), 0))
+        # Nothing learns from it, and the root has no slope at 0.
+        deviation = jnp.sqrt(jax.lax.stop_gradient(spread))
+        return Likelihood(own[:, 0] - norm, entropy, deviation, ~beaten, sampled)
 
     rows = max(1, _LOGITS_AT_ONCE // decoder.config.vocabulary)
     if len(wanted) <= rows:
@@ -52,5 +69,11 @@ def of_targets(
         padded = jnp.pad(flat, ((0, short), (0, 0))).reshape(parts, rows, -1)
         aims = jnp.pad(wanted, (0, short)).reshape(parts, rows)
         stacked = jax.lax.map(jax.checkpoint(lambda pair: part(*pair)), (padded, aims))
-        found = jax.tree.map(lambda x: x.reshape(-1)[: len(wanted)], stacked)
-    return Likelihood(*(x.reshape(targets.shape) for x in found))
+        found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(wanted)], stacked)
+    return Likelihood(*(x.reshape(*targets.shape, *x.shape[1:]) for x in found))
+
+
+def _drawn(logits: Array, targets: Array, sampler: Sampler) -> Array:
+    """Log-probability ``[n]`` that a sampler draws each of the targets ``[n]`` from its row of logits."""
+    kept = truncate(logits / sampler.temperature, sampler)
+    return jnp.take_along_axis(kept, targets[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(kept, axis=-1)

@@ -226,11 +226,11 @@ class ClippedSurrogate:
         """`batch` holds a lesson of `train`, or rows of it."""
         policy, tokens, starts = parts["policy"], batch["tokens"], batch["starts"]
         hidden, said = response_hidden(self.decoder, policy, tokens, starts, self.response)
-        logprobs, entropy, _ = likelihood.of_targets(self.decoder, policy, hidden, said, self.temperature)
+        likely = likelihood.of_targets(self.decoder, policy, hidden, said, self.temperature)
         mask = response_mask(batch["lengths"], self.response)
         count = jnp.sum(mask)
 
-        change = (logprobs - batch["logprobs"]) * mask
+        change = (likely.logprobs - batch["logprobs"]) * mask
         ratio = jnp.exp(change)
         gain = batch["advantages"]
         plain, clipped = -gain * ratio, -gain * jnp.clip(ratio, 1 - self.clip, 1 + self.clip)
@@ -247,7 +247,7 @@ class ClippedSurrogate:
             "loss/value_avg": (value_loss, count),
             "policy/approxkl_avg": (0.5 * jnp.sum(jnp.square(change)), count),
             "policy/clipfrac_avg": (jnp.sum((clipped > plain) * mask), count),
-            "policy/entropy_avg": (jnp.sum(entropy * mask), count),
+            "policy/entropy_avg": (jnp.sum(likely.entropy * mask), count),
             "val/clipfrac_avg": (jnp.sum((near_error > error) * mask), count),
             "val/ratio": (jnp.sum(ratio * mask), count),
             # No sum can hold a maximum: where an update is cut into pieces, this is the mean of the pieces' largest.

@@ -45,6 +45,13 @@ class Sampler:
             )
 
     @property
+    def name(self) -> str:
+        """Short, for tables and keys: ``T=0.8 top-p 0.95``."""
+        parts = [f"T={self.temperature:g}"]
+        parts += [f"top-k {self.top_k}"] if self.top_k is not None else []
+        return " ".join(parts + ([f"top-p {self.top_p:g}"] if self.top_p < 1 else []))
+
+    @property
     def truncates(self) -> bool:
         """Whether tokens may be cut off, so that the log-probabilities are not those of the whole softmax."""
         return self.top_k is not None or self.top_p < 1

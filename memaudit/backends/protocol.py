@@ -50,6 +50,7 @@ class About:
         identity: What tells this model from another: a hash of its files, or the name that a server gives it.
         deterministic: The same questions get the same answers, bit for bit.
         scores: It can tell of targets how likely they are.
+        spares: What a pass over the targets tells spares decoding.
         losses: What cannot be known through it, one sentence each.
     """
 
@@ -58,6 +59,7 @@ class About:
     identity: str
     deterministic: bool
     scores: bool
+    spares: bool = False
     losses: tuple[str, ...] = ()
 
 

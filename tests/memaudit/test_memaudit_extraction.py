@@ -76,7 +76,14 @@ def learnt() -> tuple[Interrogation, dict]:
         stage=Stage(name="sft"),
     )
     interrogation = Interrogation(
-        decoder=decoder, tokenizer=tokenizer, levels=LEVELS, batch=7, examples=examples, probes=probes
+        decoder=decoder,
+        tokenizer=tokenizer,
+        levels=LEVELS,
+        batch=7,
+        examples=examples,
+        probes=probes,
+        context=1 + max(len(p.prefix_tokens) for p in probes),
+        budget=max(len(p.target_tokens) for p in probes),
     )
     return interrogation, params
 
@@ -180,7 +187,8 @@ def test_a_verdict_that_is_closed_early_is_that_of_the_whole_completion(
         name: replace(example, secrets=() if number % 2 else example.secrets)
         for number, (name, example) in enumerate(interrogation.examples.items(), start=1)
     }
-    shared = replace(interrogation, probes=probes, examples=plain_examples, batch=16)
+    longest = max(len(p.target_tokens) for p in probes)
+    shared = replace(interrogation, probes=probes, examples=plain_examples, batch=16, budget=longest)
     whole = {o.probe_id: o for o in shared.observe(params)}
     early = {o.probe_id: o for o in replace(shared, closing=closing, scored=scored).observe(params)}
     assert whole.keys() == early.keys() == {probe.id for probe in probes}

@@ -188,7 +188,7 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("memaudit.given.open", refuse, raising=False)
+    monkeypatch.setattr("memaudit.lines.open", refuse, raising=False)
     assert "given.jsonl: expected to read it, got: Permission denied" in complaint(write(tmp_path, GOOD))
 
 

@@ -96,14 +96,14 @@ def test_the_pass_scores_as_any_other(
     known = scores(decoder, sharp, whole)
     window = (LENGTHS - 1)[:, None] + np.arange(5)
     np.testing.assert_allclose(
-        found.logprobs, np.take_along_axis(np.asarray(known.logprobs), window, axis=1), atol=1e-5
+        found.seen.logprobs, np.take_along_axis(np.asarray(known.logprobs), window, axis=1), atol=1e-5
     )
-    assert found.hits.tolist() == np.take_along_axis(np.asarray(known.hit), window, axis=1).tolist()
+    assert found.seen.hit.tolist() == np.take_along_axis(np.asarray(known.hit), window, axis=1).tolist()
     bare = depart(
         sharp, prompts, texts, LENGTHS, lengths, decoder=decoder, slots=PROMPT + BUDGET, scored=False
     )
-    assert not np.asarray(bare.logprobs).any()
-    assert (bare.hits == found.hits).all()
+    assert not np.asarray(bare.seen.logprobs).any()
+    assert (bare.seen.hit == found.seen.hit).all()
     assert (bare.agreed == found.agreed).all()
 
 
