@@ -12,20 +12,21 @@ from hashlib import sha256
 from itertools import groupby, islice
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from memaudit.backends import Backend, Question, budget
 from memaudit.backends.jax import Jax
 from memaudit.errors import BadInput
 from memaudit.extraction import observed
-from memaudit.ledger import Ledger
+from memaudit.ledger import LEDGER, Ledger
 from memaudit.lines import Span
 from memaudit.probefile import GivenProbe, read_probes
 from memaudit.progress import Progress, watched
 from memaudit.records import Example, Observation, Probe, StageRecord
+from memaudit.versions import versions
 from probes import Secret
 from rlhf.generate import bucket
 
-LEDGER = "ledger.sqlite"
 MODEL, CONTROL = "model", "control"
 """Names of the two in a ledger, where a run has its twins."""
 STAGE = "given"
@@ -70,7 +71,7 @@ def audit(
     try:
         if not ledger.count("probes"):
             progress.say(f"reading the probes of {path}")
-            populate(ledger, path, model, {**started, "threshold": terms.threshold})
+            populate(ledger, path, model, {**started, "threshold": terms.threshold, "versions": versions()})
         for position, (name, backend) in enumerate(asked.items()):
             ledger.enter(
                 StageRecord(id=name, name=STAGE, method="given", steps=0, seconds=0.0, audit_seconds=0.0),
@@ -92,6 +93,8 @@ def audit(
     except BaseException:
         ledger.close()
         raise
+    # What could not be known of some questions came out only as they were asked.
+    ledger.settle({"models": {name: asdict(backend.about) for name, backend in asked.items()}})
     return ledger
 
 
@@ -117,18 +120,26 @@ def _open(folder: Path, started: Mapping) -> Ledger:
     ledger = Ledger(path)
     if not ledger.count("probes"):
         return ledger
-    for name, wanted in json.loads(json.dumps(started)).items():
+    for name in started:
         try:
-            found = ledger.setting(name)
+            found = _compared(ledger.setting(name))
         except KeyError:
             found = None
-        if found != wanted:
+        if found != _compared(json.loads(json.dumps(started[name]))):
             ledger.close()
             raise BadInput(
                 f"{folder}: expected no audit or one of the same {name}, got one of other {name}: set --out to another "
                 "directory"
             )
     return ledger
+
+
+def _compared(value: Any) -> Any:
+    """What of a setting says that two audits are the same: of a model who it is, not what was learnt of it."""
+    if not isinstance(value, dict):
+        return value
+    kept = ("kind", "name", "identity") if "identity" in value else tuple(value)
+    return {key: _compared(value[key]) for key in kept}
 
 
 def populate(ledger: Ledger, path: str, backend: Backend, settings: Mapping) -> None:

@@ -8,8 +8,7 @@ from memaudit.cohorts import TWINS
 from memaudit.ledger import Ledger
 from memaudit.recipe import Recipe, cohort_names, cohort_of, ordered, uses
 from memaudit.records import Example, Observation, Probe
-from memaudit.verdicts import Definition, definitions
-from probes import Recovery
+from memaudit.verdicts import Definition, definitions, furthest
 from reports.findings import Exposure
 
 
@@ -52,10 +51,7 @@ class Facts:
     def verdict(self, stage: str, twin: str, case: Case, level: str, definition: Definition) -> bool | None:
         """A definition's verdict on a twin after a stage; None: not applicable."""
         observation = self.observation(stage, twin, case)
-        recoveries = [Recovery(prefix=got, total=total) for got, total in observation.recovered.values()]
-        # Several secrets: the one that came out furthest decides.
-        furthest = max(recoveries, key=lambda r: r.prefix / r.total, default=None)
-        return definition.decide(observation.matches[level], furthest)
+        return definition.decide(observation.matches[level], furthest(observation.recovered))
 
     def arms(self, stage: str, case: Case, level: str, definition: Definition) -> tuple[bool, bool] | None:
         """Verdicts on the twin that was to see the example and on its control; None: not applicable."""

@@ -77,7 +77,7 @@ class Interrogation:
         filled = [*some, *[some[-1]] * (self.batch - len(some))]
         width = self.budget if self.scored else min(self.budget, _FIRST)
         prompts, lengths = pad(
-            [[self.tokenizer.bos, *p.prefix_tokens] for p in filled], self.context, self.tokenizer.pad
+            [[*self.tokenizer.opening, *p.prefix_tokens] for p in filled], self.context, self.tokenizer.pad
         )
         texts, text_lengths = pad([p.target_tokens[:width] for p in filled], width, self.tokenizer.pad)
         found = depart(

@@ -18,6 +18,8 @@ from memaudit.errors import BadInput
 from memaudit.records import Checkpoint, Example, Probe, StageRecord
 from probes import Secret
 
+LEDGER = "ledger.sqlite"
+"""Its name in the directory of a run or an audit."""
 SCHEMA_VERSION = 5
 
 _SCHEMA = (resources.files("memaudit") / "schema.sql").read_text(encoding="utf-8")
@@ -91,6 +93,10 @@ class Ledger:
         if row is None:
             raise KeyError(key)
         return json.loads(row[0])
+
+    def has(self, key: str) -> bool:
+        """Whether a fact about the run is known."""
+        return self._db.execute("SELECT 1 FROM settings WHERE key = ?", (key,)).fetchone() is not None
 
     # examples and probes
 
@@ -184,6 +190,10 @@ class Ledger:
         return self._db.execute(
             "SELECT id, json_array_length(prefix_tokens), json_array_length(target_tokens) FROM probes ORDER BY id"
         ).fetchall()
+
+    def names(self) -> dict[int, str]:
+        """Id of each probe's example, by the probe's."""
+        return dict(self._db.execute("SELECT id, example_id FROM probes ORDER BY id"))
 
     def kinds(self) -> dict[int, str]:
         """Kind of each probe, by its id."""

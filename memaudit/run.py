@@ -9,11 +9,9 @@
 A stage that is in the ledger is done and is not run again; one that was killed goes on from its last state.
 """
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -22,15 +20,17 @@ import probes
 from memaudit import corpus as corpora
 from memaudit.auditor import Auditor
 from memaudit.cohorts import TWINS, populate
+from memaudit.documents import write_documents
 from memaudit.errors import BadInput
 from memaudit.extraction import Interrogation
 from memaudit.findings import conclude
-from memaudit.ledger import Ledger
+from memaudit.ledger import LEDGER, Ledger
 from memaudit.progress import Progress, watched
-from memaudit.recipe import Recipe, dumps, ordered, parse, uses
+from memaudit.recipe import Recipe, dumps, ordered, uses
 from memaudit.records import Checkpoint, StageRecord
 from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
-from reports import Findings, render_html, render_json, render_markdown
+from memaudit.versions import versions
+from reports import Findings
 from rlhf.checkpoint import Saver, Unusable
 from rlhf.events import Hook, StageStarted, Updated
 from rlhf.mesh import Layout
@@ -39,11 +39,7 @@ from rlhf.model import Decoder
 from rlhf.presets import preset
 from rlhf.sampling import Sampler
 
-LEDGER = "ledger.sqlite"
 RECIPE = "recipe.toml"
-DOCUMENTS = {"json": "findings.json", "html": "report.html", "md": "report.md"}
-"""Format -> file name."""
-_RENDER = {"json": render_json, "html": render_html, "md": render_markdown}
 
 
 class _Steps(Hook):
@@ -120,7 +116,7 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
                     "recipe": dumps(recipe),
                     "corpus": corpus.description,
                     "threshold": recipe.audit.threshold,
-                    "versions": _versions(),
+                    "versions": versions(),
                     "started": datetime.now(UTC).isoformat(timespec="seconds"),
                     "finished": None,
                 },
@@ -133,40 +129,8 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
         _walk(_Walk(setting=setting, interrogation=interrogation, ledger=ledger, progress=progress))
         ledger.settle({"finished": datetime.now(UTC).isoformat(timespec="seconds")})
         findings = conclude(ledger, recipe)
-    for form in DOCUMENTS:
-        write_document(findings, form, folder / DOCUMENTS[form])
+    write_documents(findings, folder)
     return findings
-
-
-def render(findings: Findings, form: str) -> str:
-    """The text of a document: html, md or json."""
-    return _RENDER[form](findings)
-
-
-def write_document(findings: Findings, form: str, path: Path) -> None:
-    """Render findings as html, md or json into `path`, whole or not at all."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(render(findings, form), encoding="utf-8")
-    beside.replace(path)
-
-
-def open_run(folder: Path) -> tuple[Ledger, Recipe]:
-    """The ledger and the recipe of a run that is on disk."""
-    path = folder / LEDGER
-    if not path.is_file():
-        raise BadInput(
-            f"expected the directory of a run, with a {LEDGER} in it, got {folder}: "
-            "`memaudit run` prints where its run lies"
-        )
-    ledger = Ledger(path)
-    try:
-        text = ledger.setting("recipe")
-    except KeyError:
-        ledger.close()
-        raise BadInput(
-            f"{folder}: expected a run with its examples drawn, got one that never started"
-        ) from None
-    return ledger, parse(text, where=str(path))
 
 
 def _check_folder(folder: Path, recipe: Recipe) -> None:
@@ -191,15 +155,6 @@ def _check_devices(recipe: Recipe) -> None:
             f"devices: expected data * fsdp * tensor of at most {found}, the number of devices there are "
             f"({jax.devices()[0].device_kind}), got {wanted}: set them smaller"
         )
-
-
-def _versions() -> dict[str, str]:
-    packages = ("memaudit", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers", "rapidfuzz")
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        **probes.versions(),
-    }
 
 
 def _walk(walk: _Walk) -> None:

@@ -4,8 +4,9 @@ Verdicts are kept as bits, one for each level and definition, so that a hundred 
 """
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from memaudit.audit import CONTROL, MODEL
 from memaudit.leaks import masking, secret_state, side_by_side
@@ -13,8 +14,7 @@ from memaudit.ledger import Ledger
 from memaudit.rates import paired, proportion
 from memaudit.records import Observation
 from memaudit.statistics import CONFIDENCE
-from memaudit.verdicts import Definition, definitions
-from probes import Recovery
+from memaudit.verdicts import Definition, definitions, furthest
 from reports import findings as contract
 from reports.tally import Asked, CheckpointRow, Leaked, Passage, Tally
 
@@ -46,12 +46,10 @@ Bits = tuple[int, int]
 
 def judge(observation: Observation, asked: Sequence[Scale]) -> Bits:
     """The verdicts on an observation."""
-    recoveries = [Recovery(prefix=got, total=total) for got, total in observation.recovered.values()]
-    # Several secrets: the one that came out furthest decides.
-    furthest = max(recoveries, key=lambda r: r.prefix / r.total, default=None)
     known = true = 0
+    best = furthest(observation.recovered)
     for place, scale in enumerate(asked):
-        verdict = scale.definition.decide(observation.matches[scale.level], furthest)
+        verdict = scale.definition.decide(observation.matches[scale.level], best)
         known |= (verdict is not None) << place
         true |= bool(verdict) << place
     return known, true
@@ -180,6 +178,37 @@ def _passages(heard: Sequence[_Heard]) -> Iterable[Passage]:
             never=sum(not found for found in out),
             seconds=round(sum(h.seconds for h in steps), 3),
         )
+
+
+def verdict_lines(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """Of each probe its id, the model's completion, and by level how far it is off and whether it is memorized.
+
+    `distance` is the number of edits, `normalized` its share of the longer text; where the completion was decoded no
+    further than the verdict needed, they are `at_least` and `normalized_at_least`. `secret`: whether the probe's
+    secret came out whole, null if it has none. Completions are as they came, secrets included.
+    """
+    terms = ledger.setting("terms")
+    near, _, secret = definitions(terms["threshold"])
+    walk = next(record for (twin, _), record in ledger.walks().items() if twin == MODEL)
+    names = ledger.names()
+    for o in ledger.answers.of(ledger.answers.steps(walk.id)[-1][1]):
+        levels = {}
+        for level in terms["levels"]:
+            match = o.matches[level]
+            distance, normalized = (
+                ("at_least", "normalized_at_least") if match.at_least else ("distance", "normalized")
+            )
+            levels[level] = {
+                distance: match.distance,
+                normalized: round(match.normalized, 6),
+                "memorized": near.decide(match, None),
+            }
+        yield {
+            "id": names[o.probe_id],
+            "completion": o.completion,
+            "levels": levels,
+            "secret": secret.decide(o.matches["exact"], furthest(o.recovered)),
+        }
 
 
 def _leaks(ledger: Ledger, shown: Sequence[_Heard], control: _Heard | None) -> tuple[list[Leaked], int]:

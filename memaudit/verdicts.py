@@ -1,6 +1,6 @@
 """Definitions of memorization, applied to what was observed. Computed when read, never stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from memaudit.errors import BadInput
@@ -44,6 +44,12 @@ def definitions(threshold: float) -> tuple[Definition, ...]:
             ),
         ),
     )
+
+
+def furthest(recovered: Mapping[int, tuple[int, int]]) -> Recovery | None:
+    """Of several secrets the one that came out furthest, which decides; None: there are none."""
+    recoveries = [Recovery(prefix=got, total=total) for got, total in recovered.values()]
+    return max(recoveries, key=lambda r: r.prefix / r.total, default=None)
 
 
 def _near(match: Match, threshold: float) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as _Backend
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from rlhf.specials import ROLES, find_roles, settings
 
@@ -87,6 +87,12 @@ class Tokenizer:
             show_progress=False,
         )
         backend.train_from_iterator(texts, trainer)
+        # Whoever reads the folder with another library begins texts as the pipeline does.
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{_SPECIAL[cls.bos]} $A",
+            pair=f"{_SPECIAL[cls.bos]} $A $B:1",
+            special_tokens=[(_SPECIAL[cls.bos], cls.bos)],
+        )
         size = backend.get_vocab_size()
         roles = {role: getattr(cls, role) for role in ROLES}
         return cls({**json.loads(backend.to_str()), "roles": roles, "vocabulary": size})
@@ -126,6 +132,7 @@ class Tokenizer:
             )
         data = {"added_tokens": [], **settings(path)}
         _check_lossless(data, path)
+        data["add_bos_token"] = settings(folder / "tokenizer_config.json").get("add_bos_token") is True
         roles, vocabulary = find_roles(folder, data, {"pad": pad, "bos": bos, "eos": eos})
         return cls({**data, "roles": roles, "vocabulary": vocabulary})
 
@@ -137,6 +144,20 @@ class Tokenizer:
     def vocabulary(self) -> int:
         """Number of token ids."""
         return len(self._bytes)
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """What every text of this tokenizer begins with: the begin-of-text token, or nothing (Qwen2).
+
+        As its post-processor says, or `add_bos_token` of its configuration.
+        """
+        whole = self._data.get("post_processor") or {}
+        for step in whole.get("processors", [whole]):
+            first = next(iter(step.get("single", ())), {})
+            if "SpecialToken" in first:
+                named = step["special_tokens"][first["SpecialToken"]["id"]]
+                return tuple(named["ids"])
+        return (self.bos,) if self._data.get("add_bos_token") else ()
 
     def write(self, folder: str | Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json` as Hugging Face's libraries read them."""
@@ -166,7 +187,7 @@ class Tokenizer:
 
 def _foreign(data: Mapping[str, Any]) -> dict[str, Any]:
     """Without what the `tokenizers` library knows nothing of."""
-    return {name: value for name, value in data.items() if name not in ("roles", "vocabulary")}
+    return {name: value for name, value in data.items() if name not in ("roles", "vocabulary", "add_bos_token")}
 
 
 def _bytes_of(piece: str) -> bytes:

@@ -154,5 +154,5 @@ class Jax:
         return asking.observe(self.params)
 
     def _prompts(self, questions: Sequence[Question]) -> tuple[np.ndarray, np.ndarray]:
-        prompts = [[self.tokenizer.bos, *q.prefix_tokens] for q in questions]
+        prompts = [[*self.tokenizer.opening, *q.prefix_tokens] for q in questions]
         return pad(prompts, bucket(max(map(len, prompts))), self.tokenizer.pad)

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from memaudit.cli import probes, recipe, report, run
+from memaudit.cli import audit, probes, recipe, report, run
 from memaudit.cli.pages import restart_with_huge_pages
 from memaudit.cli.terminal import complain
 from memaudit.errors import BadInput
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("audit")(audit.audit)
 app.command("report")(report.report)
 app.add_typer(probes.app, name="probes")
 app.add_typer(recipe.app, name="recipe")
@@ -26,7 +27,7 @@ app.add_typer(recipe.app, name="recipe")
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
-    if sys.argv[1:2] == ["run"] and "--help" not in sys.argv:
+    if sys.argv[1:2] in (["run"], ["audit"]) and "--help" not in sys.argv:
         restart_with_huge_pages()
     try:
         app(prog_name="memaudit")

@@ -19,14 +19,14 @@ class Format(StrEnum):
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Directory of a run.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="Directory of a run or an audit.", metavar="RUN")],
     form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.html,
     output: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Where to; - for standard output.", show_default="in RUN"),
     ] = None,
 ) -> None:
-    """Make a report of a run anew from its ledger. Nothing is trained or asked again.
+    """Make a report of a run or an audit anew from its ledger. Nothing is trained or asked again.
 
     Examples:
 
@@ -34,17 +34,15 @@ def report(
 
     `memaudit report runs/quickstart --format md --output -`
     """
-    from memaudit.findings import conclude
-    from memaudit.run import DOCUMENTS, open_run, render, write_document
+    from memaudit.documents import DOCUMENTS, conclusion, open_ledger, render, write_document
 
-    ledger, recipe = open_run(run)
-    with ledger:
-        findings = conclude(ledger, recipe)
+    with open_ledger(run) as ledger:
+        found = conclusion(ledger, run)
     if output == "-":
-        sys.stdout.write(render(findings, form))
+        sys.stdout.write(render(found, form))
         return
     path = Path(output) if output else run / DOCUMENTS[form]
     if not path.parent.is_dir():
         raise BadInput(f"--output: expected a file in a directory that exists, got {path}")
-    write_document(findings, form, path)
+    write_document(found, form, path)
     print(path)

@@ -39,7 +39,7 @@ def run(
     folder = out or Path("runs") / checked.name
     with Terminal() as terminal:
         # jax takes a second to import: not for --help, nor for a recipe with a typing error.
-        from memaudit.run import DOCUMENTS
+        from memaudit.documents import DOCUMENTS
         from memaudit.run import run as run_recipe
 
         try:

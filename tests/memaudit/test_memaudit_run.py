@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tiny import Walked, walk
 
+from memaudit.documents import conclusion, open_ledger
 from memaudit.errors import BadInput
 from memaudit.ledger import Ledger
 from memaudit.recipe import dumps
-from memaudit.run import open_run
 from memaudit.stages import Result
 from reports import Findings
 from rlhf.model import Decoder
@@ -269,14 +269,13 @@ def test_the_question_of_the_readme_is_answered_by_the_views(walked: Walked) -> 
 
 
 def test_a_run_opens_again_and_nothing_else_does(walked: Walked, tmp_path: Path) -> None:
-    ledger, recipe = open_run(walked.folder)
-    ledger.close()
-    assert recipe == walked.recipe
+    with open_ledger(walked.folder) as ledger:
+        assert conclusion(ledger, walked.folder) == walked.findings
     with pytest.raises(BadInput, match=r"ledger\.sqlite"):
-        open_run(tmp_path)
+        open_ledger(tmp_path)
     (tmp_path / "ledger.sqlite").write_text("not a database, but long enough to look like one" * 40)
     with pytest.raises(BadInput, match="another file"):
-        open_run(tmp_path)
+        open_ledger(tmp_path)
 
 
 def test_more_devices_than_there_are_are_refused_before_anything_is_written(tmp_path: Path) -> None:
