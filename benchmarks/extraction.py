@@ -14,14 +14,12 @@ nothing but the arithmetic of one pass over prompts and targets had to be paid, 
 torch and transformers; exits with 2 without. A missed bar is named and does not fail.
 """
 
-import argparse
 import importlib
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -29,10 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from benchmarks.generation import machine
+from benchmarks import commandline
+from benchmarks.commandline import cores
 from benchmarks.sources import library
 from benchmarks.timing import Row
-from benchmarks.training import cores, fastest
+from benchmarks.training import fastest
 from memaudit.extraction import Interrogation
 from memaudit.records import Example, Probe
 from memaudit.verdicts import definitions
@@ -47,7 +46,7 @@ from rlhf.presets import preset
 from rlhf.stage import Stage
 from rlhf.tokenizer import Tokenizer
 
-MISSING = "benchmarks.extraction needs torch and transformers to compare with: pip install torch transformers"
+PEERS = ("torch", "transformers")
 THRESHOLD = 0.1
 BARS = {0.1: 4.0, 1.0: 3.0}
 """Share of the population that is memorized -> the bar against transformers."""
@@ -126,7 +125,7 @@ def prepare(model: str, target: int, sizes: Sizes) -> Bench:
 def ours(bench: Bench, probes: Sequence[Probe], sizes: Sizes) -> Side:
     """Look first, and decode until the verdict is closed."""
     near = definitions(THRESHOLD)[0]
-    examples = {p.example_id: _example(p) for p in probes}
+    examples = {p.example_id: example_of(p) for p in probes}
     asking = Interrogation(
         decoder=bench.decoder,
         tokenizer=bench.tokenizer,
@@ -142,7 +141,8 @@ def ours(bench: Bench, probes: Sequence[Probe], sizes: Sizes) -> Side:
     return lambda: [bool(near.decide(o.matches["exact"], None)) for o in asking.observe(bench.params)]
 
 
-def _example(probe: Probe) -> Example:
+def example_of(probe: Probe) -> Example:
+    """The example that a probe is the whole of."""
     return Example(
         id=probe.example_id,
         kind="ordinary",
@@ -314,55 +314,31 @@ def compare(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print the ratios by name, and the rows, as JSON")
-    parser.add_argument("--model", default="1m", help="preset (default %(default)s)")
-    parser.add_argument(
+    command = commandline.parser("extraction", __doc__, Sizes)
+    command.add_argument("--model", default="1m", help="preset (default %(default)s)")
+    command.add_argument(
         "--targets", nargs="+", type=int, default=[64, 128], metavar="N", help="tokens of targets"
     )
-    parser.add_argument(
+    command.add_argument(
         "--shares", nargs="+", type=float, default=[0.0, 0.1, 0.5, 1.0], metavar="S", help="memorized"
     )
-    for setting in fields(Sizes):
-        parser.add_argument(f"--{setting.name}", type=int, metavar="N", help="see `Sizes` in the source")
-    options = parser.parse_args(arguments)
-    given = {f.name: value for f in fields(Sizes) if (value := getattr(options, f.name)) is not None}
-    for name, value in [*given.items(), *(("targets", n) for n in options.targets)]:
-        if value < 1:
-            parser.error(f"expected --{name} of at least 1, got {value}")
+    options = command.parse_args(arguments)
+    sizes = commandline.sized(command, options, Sizes())
+    if wrong := [n for n in options.targets if n < 1]:
+        command.error(f"expected --targets of at least 1, got {wrong[0]}")
     if wrong := [share for share in options.shares if not 0 <= share <= 1]:
-        parser.error(f"expected --shares between 0 and 1, got {wrong[0]:g}")
-    for library_name in ("torch", "transformers"):
-        try:
-            importlib.import_module(library_name)
-        except ImportError:
-            print(MISSING, file=sys.stderr)
-            return 2
-    sizes = replace(Sizes(), **given)
-
-    def told(line: str) -> None:
-        print(line, file=sys.stderr if options.json else sys.stdout, flush=True)
-
-    told(machine())
+        command.error(f"expected --shares between 0 and 1, got {wrong[0]:g}")
+    if why := commandline.missing("extraction", PEERS):
+        print(why, file=sys.stderr)
+        return 2
+    told = commandline.teller(options)
+    told(commandline.machine(*PEERS))
     found = [
         row
         for target in options.targets
         for row in compare(options.model, target, options.shares, sizes, told)
     ]
-    missed = [row.name for row in found if row.reached is False]
-    if options.json:
-        printed = {
-            "ratios": {row.name: round(row.ratio, 4) for row in found},
-            "missed": missed,
-            "machine": machine(),
-            "rows": [row.as_json() for row in found],
-        }
-        print(json.dumps(printed))
-        return 0
-    for row in found:
-        verdict = {True: f"{row.bar} reached", False: f"{row.bar} MISSED", None: ""}[row.reached]
-        print(f"{row.name:28}{row.ours:10}{row.theirs:26}{row.ratio:6.2f}  {verdict}".rstrip())
-    print(f"bars missed: {', '.join(missed) or 'none'}")
+    commandline.show(found, options, *PEERS)
     return 0
 
 

@@ -23,6 +23,7 @@ from memaudit.lines import Span
 from memaudit.probefile import GivenProbe, read_probes
 from memaudit.progress import Progress, watched
 from memaudit.records import Example, Observation, Probe, StageRecord
+from memaudit.sample import drawn, rank
 from memaudit.versions import versions
 from probes import Secret
 from rlhf.generate import bucket
@@ -241,7 +242,7 @@ def ask(
     """
     sizes = [size for size in ledger.sizes() if chosen is None or size[0] in set(chosen)]
     if asking:
-        sizes = sorted((s for s in sizes if drawn(s[0], terms.twice)), key=lambda s: _rank(s[0]))
+        sizes = sorted((s for s in sizes if drawn(s[0], terms.twice)), key=lambda s: rank(s[0]))
     done = ledger.answers.asked(checkpoint, asking=asking)
     batches = list(_batches([s for s in sizes if s[0] not in done], backend, halved=bool(asking)))
     with watched(progress, title, len(sizes)):
@@ -252,15 +253,6 @@ def ask(
             ledger.answers.add(checkpoint, observations, asking=asking, seconds=monotonic() - began)
             progress.advance(len(observations))
             began = monotonic()
-
-
-def _rank(number: int) -> bytes:
-    return sha256(f"order {number}".encode()).digest()
-
-
-def drawn(number: int, share: float) -> bool:
-    """Whether a probe is in a sample of this share: the same ones always, and all those of a smaller share."""
-    return int.from_bytes(sha256(f"draw {number}".encode()).digest()[:8]) < share * 2**64
 
 
 def _batches(sizes: Sequence[tuple[int, int, int]], backend: Backend, *, halved: bool) -> Iterator[_Batch]:

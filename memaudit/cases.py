@@ -1,6 +1,6 @@
 """The ledger's facts, arranged for reading: by stage, by twin, and by case."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,13 +44,32 @@ class Facts:
             record.id: ledger.answers.of_stage(record.id) for record in self.walks.values()
         }
 
+        self._again = {
+            record.id: ledger.answers.of_stage(record.id, asking=1) for record in self.walks.values()
+        }
+
+    def flips(self, stage: str, cases: Sequence[Case], level: str, definition: Definition) -> list[bool]:
+        """Of what both twins were asked twice: whether the two verdicts differ. A stage of both counts once."""
+        found = []
+        for stage_id in dict.fromkeys(self.walks[twin, stage].id for twin in TWINS):
+            for case in cases:
+                again = self._again[stage_id].get(case.probe.id)
+                if again is not None:
+                    first = self._observed[stage_id][case.probe.id]
+                    verdicts = [self._decide(o, level, definition) for o in (first, again)]
+                    found += [verdicts[0] != verdicts[1]] if verdicts[0] is not None else []
+        return found
+
     def observation(self, stage: str, twin: str, case: Case) -> Observation:
         """What a twin's checkpoint of a stage said to the case's probe."""
         return self._observed[self.walks[twin, stage].id][case.probe.id]
 
     def verdict(self, stage: str, twin: str, case: Case, level: str, definition: Definition) -> bool | None:
         """A definition's verdict on a twin after a stage; None: not applicable."""
-        observation = self.observation(stage, twin, case)
+        return self._decide(self.observation(stage, twin, case), level, definition)
+
+    @staticmethod
+    def _decide(observation: Observation, level: str, definition: Definition) -> bool | None:
         return definition.decide(observation.matches[level], furthest(observation.recovered))
 
     def arms(self, stage: str, case: Case, level: str, definition: Definition) -> tuple[bool, bool] | None:

@@ -150,6 +150,9 @@ def _rates(facts: Facts) -> Iterator[contract.RateRow]:
                     exposed=proportion([e for e, _ in pairs]),
                     control=proportion([c for _, c in pairs]),
                     difference=paired(pairs),
+                    flips=proportion(flips)
+                    if (flips := facts.flips(stage, cases, level, definition))
+                    else None,
                 )
 
 

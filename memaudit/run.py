@@ -10,8 +10,9 @@ A stage that is in the ledger is done and is not run again; one that was killed 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import jax
@@ -26,9 +27,12 @@ from memaudit.extraction import Interrogation
 from memaudit.findings import conclude
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.progress import Progress, watched
+from memaudit.readings import Reader
 from memaudit.recipe import Recipe, dumps, ordered, uses
 from memaudit.records import Checkpoint, StageRecord
+from memaudit.sample import drawn, rank
 from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
+from memaudit.timeline import Timeline
 from memaudit.versions import versions
 from reports import Findings
 from rlhf.checkpoint import Saver, Unusable
@@ -61,8 +65,25 @@ class _Walk:
 
     setting: Setting
     interrogation: Interrogation
+    reader: Reader
     ledger: Ledger
     progress: Progress
+
+    @cached_property
+    def again(self) -> Interrogation | None:
+        """A sample of the probes in another order and batch size, if any are to be asked twice."""
+        asking, share = self.interrogation, self.setting.recipe.audit.twice
+        probes = sorted((p for p in asking.probes if drawn(p.id, share)), key=lambda p: rank(p.id))
+        return replace(asking, probes=probes, batch=-(-asking.batch // 2), scored=False) if probes else None
+
+    @cached_property
+    def passing(self) -> Interrogation | None:
+        """The sample that is asked while a stage is trained, if one is: for its verdicts alone."""
+        asking, audit = self.interrogation, self.setting.recipe.audit
+        probes = [p for p in asking.probes if drawn(p.id, audit.sample)] if audit.every else []
+        batch = min(asking.batch, len(probes))
+        closing = {"closing": audit.threshold, "scored": False, "samplers": ()}
+        return replace(asking, probes=probes, batch=batch, **closing) if probes else None
 
 
 def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
@@ -126,7 +147,15 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
                 f"{folder}: expected the corpus that the run was started with, got another: its code has changed "
                 "since. Set --out to a new directory"
             )
-        _walk(_Walk(setting=setting, interrogation=interrogation, ledger=ledger, progress=progress))
+        _walk(
+            _Walk(
+                setting=setting,
+                interrogation=interrogation,
+                reader=Reader(setting),
+                ledger=ledger,
+                progress=progress,
+            )
+        )
         ledger.settle({"finished": datetime.now(UTC).isoformat(timespec="seconds")})
         findings = conclude(ledger, recipe)
     write_documents(findings, folder)
@@ -194,6 +223,15 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
     steps = steps_of(setting, twin, stage)
     auditor, metrics = Auditor(folder / "exposures.jsonl"), MetricsFile(folder / "metrics.jsonl")
     hooks: list[Hook] = [auditor, metrics, _Steps(walk.progress)]
+    timeline = None
+    if walk.passing is not None:
+        timeline = Timeline(
+            folder / "timeline.jsonl",
+            walk.passing,
+            every=recipe.audit.every,
+            layout=Layout(**recipe.devices.model_dump()),
+        )
+        hooks.append(timeline)
     if tensorboard_installed():
         hooks.append(TensorBoard(folder / "tensorboard"))
     inputs = {name: needed[name] for name in (config.parent, *uses(recipe, stage)) if name}
@@ -203,11 +241,18 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
         except Unusable as error:
             raise BadInput(" ".join(str(error).split())) from None
         trained = seconds()
-    with watched(walk.progress, f"{title}: audit", len(walk.interrogation.probes)) as seconds:
-        observations = list(
-            walk.interrogation.observe(result.language_model(setting.decoder), walk.progress.advance)
+    again = walk.again.probes if walk.again else ()
+    with watched(walk.progress, f"{title}: audit", len(walk.interrogation.probes) + len(again)) as seconds:
+        params = result.language_model(setting.decoder)
+        told = walk.progress.advance
+        final = Checkpoint(
+            step=steps,
+            path=str(result.path.relative_to(setting.folder.parent)),
+            observations=list(walk.interrogation.observe(params, told)),
+            again=list(walk.again.observe(params, told)) if walk.again else (),
+            readings=list(walk.reader.read(twin, stage, result, inputs)),
+            seconds=round(seconds(), 3),
         )
-        audited = seconds()
     walk.ledger.add_stage(
         StageRecord(
             id=key,
@@ -215,18 +260,11 @@ def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Re
             method=config.method,
             steps=steps,
             seconds=round(trained, 3),
-            audit_seconds=round(audited, 3),
+            audit_seconds=final.seconds,
         ),
         exposures=auditor.exposures(),
         updates=metrics.read(),
-        checkpoints=[
-            Checkpoint(
-                step=steps,
-                path=str(result.path.relative_to(setting.folder.parent)),
-                seconds=round(audited, 3),
-                observations=observations,
-            )
-        ],
+        checkpoints=[*(timeline.checkpoints() if timeline else ()), final],
     )
     saver.clear()
     return result

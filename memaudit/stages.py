@@ -44,13 +44,16 @@ class Setting:
         return 1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in self.population.probes)
 
 
+_ASKING = ("training.py", "extraction.py", "timeline.py", "readings.py")
+
+
 @cache
 def code_digest() -> str:
     """Hash of the source that trains, asks and compares: a stage that other code made or audited is another stage."""
     digest = sha256(jax.__version__.encode())
     roots = {package: Path(str(resources.files(package))) for package in ("rlhf", "probes", "memaudit")}
     files = [p for name in ("rlhf", "probes") for p in roots[name].rglob("*")]
-    files += [roots["memaudit"] / name for name in ("training.py", "extraction.py")]
+    files += [roots["memaudit"] / name for name in _ASKING]
     for path in sorted(p for p in files if p.suffix in (".py", ".scm", ".toml")):
         root = next(root for root in roots.values() if path.is_relative_to(root))
         digest.update(path.relative_to(root.parent).as_posix().encode() + b"\0" + path.read_bytes())
@@ -139,6 +142,14 @@ class Result:
         return params["model"] if self.scalar else params
 
 
+def seed_of(recipe: Recipe, name: str) -> int:
+    """The seed of a stage, or of anything else that has a name in a run.
+
+    The same for both twins: they are to differ in what they see, not in luck.
+    """
+    return random.Random(f"{recipe.seed} {name}").getrandbits(31)
+
+
 def run_stage(
     setting: Setting,
     twin: str,
@@ -150,8 +161,7 @@ def run_stage(
 ) -> Result:
     """Train a stage into `folder`, or go on with it. `needed` has the results of its parent and of what it uses."""
     config = setting.recipe.stages[stage]
-    # The same for both twins: they are to differ in what they see, not in luck.
-    seed = random.Random(f"{setting.recipe.seed} {stage}").getrandbits(31)
+    seed = seed_of(setting.recipe, stage)
     if config.parent:
         parent = needed[config.parent].language_model(setting.decoder)
     else:

@@ -151,7 +151,7 @@ def _reward(config: RewardStage, job: Job) -> dict[str, Any]:
         time=job.time,
         pad=job.tokenizer.pad,
     )
-    _save_pairs(job.folder / PAIRS, pairs)
+    save_pairs(job.folder / PAIRS, pairs)
     model = reward.train(
         job.parent,
         pairs,
@@ -164,7 +164,8 @@ def _reward(config: RewardStage, job: Job) -> dict[str, Any]:
     return dict(model.scorer)
 
 
-def _save_pairs(path: Path, pairs: Pairs) -> None:
+def save_pairs(path: Path, pairs: Pairs) -> None:
+    """Keep pairs in a file."""
     np.savez(
         path,
         ids=np.array([row[0] for row in pairs.preferred.ids]),
@@ -175,7 +176,8 @@ def _save_pairs(path: Path, pairs: Pairs) -> None:
     )
 
 
-def _load_pairs(path: Path) -> Pairs:
+def load_pairs(path: Path) -> Pairs:
+    """The pairs of a file."""
     with np.load(path) as data:
         ids = tuple((str(name),) for name in data["ids"])
         preferred, rejected = (
@@ -240,7 +242,7 @@ def _preference(config: Preference, job: Job) -> Params:
     smoothing = config.label_smoothing if isinstance(config, Cdpo) else 0.0
     return preference.train(
         job.parent,
-        _load_pairs(job.pairs(config.pairs)),
+        load_pairs(job.pairs(config.pairs)),
         job.order(config.batch),
         preference.PreferenceConfig(
             optimiser=optimiser(config),

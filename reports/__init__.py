@@ -1,5 +1,7 @@
-"""Renders the findings of an audit. Knows nothing of how they were obtained."""
+"""Renders the findings of a run, or the tally of a model. Knows nothing of how they were obtained."""
 
+from reports.audited_html import render_tally_html
+from reports.audited_markdown import render_tally_markdown
 from reports.document import render_json
 from reports.findings import (
     SCHEMA_VERSION,
@@ -28,11 +30,14 @@ from reports.headline import sentences
 from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.redact import MASK, Redactor, redact
+from reports.tally import Asked, CheckpointRow, Leaked, Passage, Tally
 
 __all__ = [
     "MASK",
     "SCHEMA_VERSION",
     "Arm",
+    "Asked",
+    "CheckpointRow",
     "Curve",
     "Definition",
     "Difference",
@@ -41,8 +46,10 @@ __all__ = [
     "ExampleRow",
     "Exposure",
     "Findings",
+    "Leaked",
     "LikelihoodRow",
     "Outcome",
+    "Passage",
     "Proportion",
     "RateRow",
     "Redactor",
@@ -51,11 +58,14 @@ __all__ = [
     "Shown",
     "Stage",
     "StageTime",
+    "Tally",
     "Times",
     "TransitionRow",
     "redact",
     "render_html",
     "render_json",
     "render_markdown",
+    "render_tally_html",
+    "render_tally_markdown",
     "sentences",
 ]

@@ -1,20 +1,20 @@
-"""Findings as a JSON document."""
+"""Findings, or a tally, as a JSON document."""
 
 import json
 
 from pydantic import BaseModel
 
-from reports.findings import Findings
+from reports.findings import Record
 
 
-def render_json(findings: Findings) -> str:
-    """Return the document that `Findings.model_validate_json` reads back.
+def render_json(record: Record) -> str:
+    """Return the document that the record's own `model_validate_json` reads back.
 
-    Fields stand in the order of the contract, free mappings in the order of their keys, so equal findings give
+    Fields stand in the order of the contract, free mappings in the order of their keys, so equal records give
     equal bytes. The text is pure ASCII: hostile characters appear as escapes. Raises `ValueError` for a number
     that JSON cannot write (NaN, infinity).
     """
-    return json.dumps(_plain(findings), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    return json.dumps(_plain(record), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def _plain(value: object) -> object:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Exposure = Literal["direct", "indirect", "none"]
 Arm = Literal["exposed", "control"]
@@ -90,6 +90,11 @@ class RateRow(Record):
     exposed: Proportion
     control: Proportion
     difference: Difference
+    flips: Proportion | None = Field(
+        default=None,
+        description="verdicts of both twins that differed when the same probes were asked once more, in another order "
+        "and batch size; None: they were not",
+    )
 
 
 class LikelihoodRow(Record):

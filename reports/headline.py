@@ -5,46 +5,17 @@ above zero, *less* only when it lies below, and otherwise no difference is claim
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from reports import selection
-from reports.findings import Difference, Findings, RateRow, Stage, TransitionRow
+from reports.findings import Findings, RateRow, Stage, TransitionRow
 from reports.phrases import confident, measured, often, p_value, percent, points
 from reports.selection import View
+from reports.statement import Name, Part, Statement, Verdict, claim, come, fact, judged, manner
 
 PREFERENCE = frozenset({"dpo", "ipo", "mdpo", "kto", "orpo", "cpo", "simpo"})
 """Methods that learn from preferred completions directly."""
 REINFORCEMENT = frozenset({"ppo", "grpo", "rloo", "reinforce"})
 """Methods that learn from a reward model's score."""
-
-
-@dataclass(frozen=True)
-class Name:
-    """A stage or cohort inside a sentence. Hostile, so each page writes it in its own way."""
-
-    text: str
-
-
-Part = str | Name
-Verdict = Literal["more", "less", "open", "fact"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Statement:
-    """One or more sentences about one thing."""
-
-    cohort: str | None
-    """The cohort it is about; None where it is about several. Hostile."""
-    topic: str
-    """What it is about, in a few words. Hostile, because it can hold the name of a role."""
-    verdict: Verdict
-    """Whether it claims more than the control, less, shows no difference, or only counts."""
-    parts: tuple[Part, ...]
-    """The words, with names kept apart."""
-
-    def __str__(self) -> str:
-        return "".join(f"`{part.text}`" if isinstance(part, Name) else part for part in self.parts)
 
 
 def sentences(findings: Findings) -> list[str]:
@@ -56,7 +27,7 @@ def statements(findings: Findings) -> list[Statement]:
     """Return the headline, cohort by cohort in the order of the recipe."""
     view = selection.default_view(findings)
     if view is None:
-        return [_fact(None, "Nothing measured", "Nothing was measured: the table of rates is empty.")]
+        return [fact("Nothing measured", "Nothing was measured: the table of rates is empty.")]
     writer = _Writer(findings, view)
     said = [statement for cohort in selection.cohort_names(findings) for statement in writer.cohort(cohort)]
     return [*said, *writer.preference_against_reinforcement(), *writer.negative_controls()]
@@ -72,7 +43,7 @@ class _Writer:
         self.likelihoods = selection.likelihoods(findings)
         self.transitions = selection.transitions(findings, view)
         self.stages = selection.stage_names(findings)
-        self.manner = _manner(view)
+        self.manner = manner(view.level, view.definition)
 
     def cohort(self, cohort: str) -> Iterator[Statement]:
         """Yield what is known of one cohort: first shown, by repetition, over later stages, indirectly, secrets."""
@@ -101,7 +72,7 @@ class _Writer:
         parts = ["After ", Name(row.stage), ", ", *self._counts(row, _noun(stage, row.cohort))]
         if stage is not None and stage.note is not None:
             parts.append(" (The checkpoint is no language model; the table of stages says how it was read.)")
-        return _judged(row, topic, [*parts, *self._claim(row)])
+        return _told(row, topic, [*parts, *self._claim(row)])
 
     def _indirect(self, row: RateRow) -> Statement:
         parts: list[Part] = [
@@ -111,7 +82,7 @@ class _Writer:
             " only through a model that steered it: ",
             *self._counts(row, ["examples"]),
         ]
-        return _judged(row, "Seen only indirectly", [*parts, *self._claim(row)])
+        return _told(row, "Seen only indirectly", [*parts, *self._claim(row)])
 
     def _counts(self, row: RateRow, noun: list[Part]) -> list[Part]:
         exposed, control = row.exposed, row.control
@@ -119,24 +90,17 @@ class _Writer:
             f"{exposed.count} of {exposed.total} ",
             *noun,
             f" ({measured(exposed, self.findings.confidence)}) ",
-            f"{_come(exposed.count)} out ",
+            f"{come(exposed.count)} out ",
             *self.manner,
             "; of their controls ",
             f"{control.count} of {control.total} ({measured(control)}).",
         ]
 
     def _claim(self, row: RateRow) -> list[Part]:
-        difference = row.difference
         if row.exposed.total == 0:
             return []
-        if difference.low > 0:
-            return [f" That is more than the control, by {points(difference).removeprefix('+')}."]
-        if difference.high < 0:
-            less = Difference(value=-difference.value, low=-difference.high, high=-difference.low)
-            return [
-                f" That is less than the control, by {points(less).removeprefix('+')}: the contrary of a leak."
-            ]
-        return [f" No difference from the control is shown: {points(difference)}.", *self._trace(row)]
+        said: list[Part] = [f" {claim(row.difference)}"]
+        return said if judged(row.difference) != "open" else [*said, *self._trace(row)]
 
     def _trace(self, row: RateRow) -> list[Part]:
         """Say when the text became likelier although it does not come out."""
@@ -154,16 +118,16 @@ class _Writer:
         if len(rows) < 2:
             return
         most, least = rows[-1], rows[0]
-        yield _fact(
-            row.cohort,
+        yield fact(
             topic,
             "Of cohort ",
             Name(row.cohort),
             f" shown {often(most.repetition or 0)}, {most.exposed.count} of {most.exposed.total} ",
-            f"({measured(most.exposed)}) {_come(most.exposed.count)} out after ",
+            f"({measured(most.exposed)}) {come(most.exposed.count)} out after ",
             Name(row.stage),
             f"; shown {often(least.repetition or 0)}, {least.exposed.count} of {least.exposed.total} ",
             f"({measured(least.exposed)}).",
+            cohort=row.cohort,
         )
 
     def _persistence(self, row: RateRow) -> Iterator[Statement]:
@@ -175,7 +139,7 @@ class _Writer:
                     continue
                 if edge.after not in reached:
                     reached.append(edge.after)
-                yield _fact(row.cohort, "What became of them", *self._followed(edge))
+                yield fact("What became of them", *self._followed(edge), cohort=row.cohort)
 
     def _followed(self, edge: TransitionRow) -> list[Part]:
         came = edge.persisted + edge.forgotten
@@ -193,7 +157,7 @@ class _Writer:
             *of,
             " that came out after ",
             Name(edge.before),
-            f", {edge.persisted} still {_come(edge.persisted)} out after ",
+            f", {edge.persisted} still {come(edge.persisted)} out after ",
             Name(edge.after),
             f"; {new}.",
             *self._change(edge),
@@ -231,7 +195,7 @@ class _Writer:
         parts.append(" came out whole of the run that was to see it in ")
         for place, stage in enumerate(sorted(whole, key=self.stages.index)):
             parts += [", " if place else "", f"{whole[stage]} after ", Name(stage)]
-        yield _fact(cohort, "Secrets", *parts, ".")
+        yield fact("Secrets", *parts, ".", cohort=cohort)
 
     def preference_against_reinforcement(self) -> Iterator[Statement]:
         """Compare stages of both families on every cohort that both met and neither stage's parent had seen."""
@@ -251,7 +215,7 @@ class _Writer:
         for row, word in ((preference, "preference learning"), (reinforced, "RLHF")):
             exposed = row.exposed
             parts += [
-                f"{exposed.count} of {exposed.total} ({measured(exposed)}) {_come(exposed.count)} out after {word} (",
+                f"{exposed.count} of {exposed.total} ({measured(exposed)}) {come(exposed.count)} out after {word} (",
                 Name(row.stage),
                 "), " if row is preference else "). ",
             ]
@@ -277,7 +241,7 @@ class _Writer:
     def negative_controls(self) -> Iterator[Statement]:
         """Check the cells where no effect can be: there, exposed and control should agree."""
         untouched = [row for row in self.rows.values() if row.exposure == "none" and row.exposed.total > 0]
-        apart = [row for row in untouched if _verdict(row.difference) != "open"]
+        apart = [row for row in untouched if judged(row.difference) != "open"]
         if not untouched:
             return
         count = len(untouched)
@@ -287,7 +251,7 @@ class _Writer:
                 f"In {where} where a cohort had not been shown yet, the interval of the difference between exposed "
                 "and control holds zero, as it should."
             )
-            yield _fact(None, "Negative controls", agree)
+            yield fact("Negative controls", agree)
             return
         parts: list[Part] = [
             f"In {len(apart)} of {count} cells where a cohort had not been shown yet, the interval of the difference "
@@ -305,35 +269,19 @@ class _Writer:
         parts.append(
             f". By chance alone about {chance} % of such cells would. Read the rest with that in mind."
         )
-        yield _fact(None, "Negative controls", *parts)
+        yield fact("Negative controls", *parts)
 
 
-def reading(findings: Findings) -> str:
-    """Say how the brackets of the headline are to be read."""
+def reading(confidence: float) -> str:
+    """Say how the brackets of a headline are to be read."""
     return (
-        f"Brackets hold the rate and its {confident(findings.confidence)} interval; "
+        f"Brackets hold the rate and its {confident(confidence)} interval; "
         "a count of zero has an upper bound instead."
     )
 
 
-def _fact(cohort: str | None, topic: str, *parts: Part) -> Statement:
-    return Statement(cohort=cohort, topic=topic, verdict="fact", parts=parts)
-
-
-def _judged(row: RateRow, topic: str, parts: list[Part]) -> Statement:
-    return Statement(cohort=row.cohort, topic=topic, verdict=_verdict(row.difference), parts=tuple(parts))
-
-
-def _verdict(difference: Difference) -> Verdict:
-    if difference.low > 0:
-        return "more"
-    return "less" if difference.high < 0 else "open"
-
-
-def _manner(view: View) -> list[Part]:
-    words = {"near": "verbatim or nearly", "equal": "verbatim", "verbatim": "verbatim"}.get(view.definition)
-    manner: list[Part] = ["by definition ", Name(view.definition)] if words is None else [words]
-    return manner if view.level == "exact" else [*manner, " at level ", Name(view.level)]
+def _told(row: RateRow, topic: str, parts: list[Part]) -> Statement:
+    return Statement(cohort=row.cohort, topic=topic, verdict=judged(row.difference), parts=tuple(parts))
 
 
 def _noun(stage: Stage | None, cohort: str) -> list[Part]:
@@ -343,10 +291,6 @@ def _noun(stage: Stage | None, cohort: str) -> list[Part]:
     if stage is not None and role == "target" and stage.method == "sft":
         noun = "fine-tuned examples"
     return [noun] if stage is None or stage.name == cohort else [f"{noun} of cohort ", Name(cohort)]
-
-
-def _come(count: int) -> str:
-    return "comes" if count == 1 else "come"
 
 
 def _do(count: int) -> str:

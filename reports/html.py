@@ -5,39 +5,22 @@ end its script element, or as a figure's label that plotly is given as text. The
 request and no script but the two whose hashes it names.
 """
 
-import base64
-import hashlib
-import re
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from itertools import groupby
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from reports import charts, curves, flow, phrases, selection
-from reports.escape import visible
+from reports import charts, curves, flow, selection
 from reports.findings import Findings, RateRow
-from reports.headline import Name, Statement, reading, statements
-from reports.redact import MASK
+from reports.headline import reading, statements
+from reports.page import LEVELS, asset, hashes, inline, policy, template
 from reports.selection import View
+from reports.statement import Statement
 from reports.theme import PALETTE, Panel
 
 EXAMPLES_SHOWN = 2000
 """How many examples the page lists; it says how many there are."""
-
-LEVELS = {
-    "exact": "Texts are compared as they are: nothing is taken away.",
-    "layout": "White space and line breaks are taken away; Python's indentation counts.",
-    "code": "Comments, docstrings, optional separators and quote style are taken away as well.",
-    "renamed": "Names that can be bound are taken away as well: the same code under other names.",
-    "shape": "Literals that hold no secret are taken away as well: the same outline.",
-}
-"""What each level of comparison takes away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +71,11 @@ def render_html(findings: Findings) -> str:
     figures += [] if single is None else [single]
     data = {"palette": PALETTE, "figures": {figure.id: figure.panel.figure for figure in figures}}
     view = selection.default_view(findings)
-    plotly, script = _inline(get_plotlyjs()), _inline(_asset("report.js"))
-    return _environment().get_template("report.html.j2").render(
+    plotly, script = inline(get_plotlyjs()), asset("report.js")
+    return template("report.html.j2").render(
         findings=findings,
         headline=_grouped(statements(findings)),
-        reading=reading(findings),
+        reading=reading(findings.confidence),
         cohorts=cohorts,
         stages=selection.stage_names(findings),
         stage_records={stage.name: stage for stage in findings.stages},
@@ -111,8 +94,8 @@ def render_html(findings: Findings) -> str:
         ],
         leaks={leak.example: place for place, leak in reversed(list(enumerate(findings.evidence, 1)))},
         levels=LEVELS,
-        policy=_policy(plotly, script),
-        style=_inline(_asset("report.css")),
+        policy=policy(script_src=hashes(plotly, script), style_src="'unsafe-inline'"),
+        style=asset("report.css"),
         plotly=plotly,
         script=script,
         data=htmlsafe_json_dumps(data, sort_keys=True, allow_nan=False),
@@ -139,69 +122,3 @@ def _table(findings: Findings, view: View, place: int) -> _Table:
 
 def _numbered(chart: str, cohort: int, panels: list[Panel]) -> list[_Figure]:
     return [_Figure(id=f"{chart}-{cohort}-{place}", panel=panel) for place, panel in enumerate(panels)]
-
-
-def _asset(name: str) -> str:
-    return (resources.files("reports") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _inline(source: str) -> Markup:
-    """Pass our own scripts and styles through the template as they are, if an HTML parser reads them so."""
-    text = source.replace("\r\n", "\n")
-    if re.search(r"</(script|style)|<!--|\r|\0", text, re.IGNORECASE):
-        raise ValueError(
-            "expected a script that can stand in a page, got one with an end tag, comment or NUL"
-        )
-    return Markup(text)
-
-
-def _policy(*scripts: str) -> str:
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
-    )
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "line": lambda text: visible(text, lines=False),
-        "prose": _prose,
-        "pieces": _pieces,
-        "percent": phrases.percent,
-        "signed": phrases.signed,
-        "spread": phrases.spread,
-        "points": phrases.points,
-        "nats": phrases.nats,
-        "p_value": phrases.p_value,
-        "often": phrases.often,
-        "confident": lambda confidence: phrases.confident(confidence).replace(" ", "\u00a0"),
-        "verdict": lambda gap: "more" if gap.low > 0 else "less" if gap.high < 0 else "open",
-    }
-    environment.tests["name"] = lambda part: isinstance(part, Name)
-    return environment
-
-
-def _prose(text: str) -> str:
-    """Keep a number and its sign on one line."""
-    return re.sub(r" (?=%)|(?<=\bp) (?=[=<])|(?<=p [=<]) ", "\u00a0", visible(text, lines=False))
-
-
-def _pieces(text: str) -> list[tuple[str, str]]:
-    """Cut a text into what the page marks up: masks, line breaks and the rest."""
-    kinds: dict[str, Any] = {MASK: "mask", "\n": "break"}
-    return [
-        (kinds.get(piece[0], "text"), piece)
-        for piece in re.findall(rf"{MASK}+|\n|[^{MASK}\n]+", visible(text))
-    ]

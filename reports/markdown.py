@@ -1,11 +1,10 @@
 """Findings as Markdown: for a pull request, a model card, a terminal."""
 
-from collections.abc import Iterable
-
 from reports import selection
+from reports.blocks import lines_of, listed, sides, table, versions
 from reports.escape import markdown_block, markdown_name, markdown_text
 from reports.findings import Evidence, Exposure, Findings
-from reports.headline import Name, Statement, reading, statements
+from reports.headline import reading, statements
 from reports.phrases import confident, measured, nats, often, p_value, points
 
 EVIDENCE_SHOWN = 10
@@ -19,8 +18,8 @@ def render_markdown(findings: Findings) -> str:
     run = findings.run
     blocks = [
         f"# Memorization audit: {markdown_name(run.name)}",
-        "\n".join(f"- {_sentence(statement)}" for statement in statements(findings)),
-        reading(findings),
+        listed(statements(findings)),
+        reading(findings.confidence),
         *_rates(findings),
         *_transitions(findings),
         *_likelihoods(findings),
@@ -29,16 +28,9 @@ def render_markdown(findings: Findings) -> str:
         f"{markdown_text(run.corpus)}; seed {run.seed}; recipe {markdown_name(run.recipe_hash)}; "
         f"twins {', '.join(markdown_name(twin) for twin in run.twins)}.",
         markdown_block(run.command, "sh"),
-        _table(
-            ["package", "version"],
-            [(markdown_name(key), markdown_name(run.versions[key])) for key in sorted(run.versions)],
-        ),
+        versions(run.versions),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _sentence(statement: Statement) -> str:
-    return "".join(markdown_name(part.text) if isinstance(part, Name) else part for part in statement.parts)
 
 
 def _rates(findings: Findings) -> list[str]:
@@ -68,7 +60,7 @@ def _rates(findings: Findings) -> list[str]:
         f"Level {markdown_name(view.level)}, definition {markdown_name(view.definition)}{meaning} "
         f"Intervals are {confident(findings.confidence)}. Where a cohort was not yet shown, exposed and control "
         "should agree.",
-        _table(["after stage", "cohort", "exposure", "exposed", "control", "difference"], lines),
+        table(["after stage", "cohort", "exposure", "exposed", "control", "difference"], lines),
     ]
 
 
@@ -91,7 +83,7 @@ def _transitions(findings: Findings) -> list[str]:
         for row in rows
     ]
     head = ["from → to", "cohort", "arm", "acquired", "persisted", "forgotten", "never", "exact McNemar"]
-    return ["## What became of them", _table(head, lines)]
+    return ["## What became of them", table(head, lines)]
 
 
 def _likelihoods(findings: Findings) -> list[str]:
@@ -114,7 +106,7 @@ def _likelihoods(findings: Findings) -> list[str]:
     return [
         "## How likely the text is",
         "Mean log-probability per target token, in nats.",
-        _table(head, lines),
+        table(head, lines),
     ]
 
 
@@ -127,14 +119,9 @@ def _leaks(findings: Findings) -> list[str]:
         f"Showing {len(shown)} of {findings.evidence_total}. Known secrets are masked with █.",
     ]
     for place, leak in enumerate(shown, 1):
-        blocks += [f"### {place}. {_where(leak)}", _facts(leak)]
-        blocks += ["Training text:", markdown_block("".join(segment.target for segment in leak.segments))]
-        blocks += ["Completion:", markdown_block("".join(segment.completion for segment in leak.segments))]
+        where = lines_of(leak.source, leak.first_line, leak.last_line)
+        blocks += [f"### {place}. {where}", _facts(leak), *sides(leak.segments)]
     return blocks
-
-
-def _where(leak: Evidence) -> str:
-    return f"{markdown_name(leak.source)}, lines {leak.first_line} to {leak.last_line}"
 
 
 def _facts(leak: Evidence) -> str:
@@ -147,10 +134,3 @@ def _facts(leak: Evidence) -> str:
     if leak.secret is not None:
         facts.append(f"secret: {markdown_text(leak.secret)}")
     return "; ".join(facts) + "."
-
-
-def _table(head: list[str], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    if not lines:
-        return ""
-    return "\n".join([f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *lines])

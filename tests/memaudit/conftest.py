@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+from taught import Taught, teach
 from tiny import Walked, walk
 
 KEEP_ALL = {
@@ -44,3 +45,9 @@ def environment(programs: Path) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(programs),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9",
     }
+
+
+@pytest.fixture(scope="session")
+def taught() -> Taught:
+    """A model that says some texts, taught once for all tests that only ask it."""
+    return teach()

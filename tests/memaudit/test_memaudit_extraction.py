@@ -2,90 +2,36 @@
 
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from taught import Taught
 
 from memaudit.errors import BadInput
 from memaudit.extraction import Interrogation
-from memaudit.records import Example, Probe
+from memaudit.records import Probe
 from memaudit.verdicts import definitions
-from probes import Match, Recovery, Secret
-from rlhf.batches import rows, schedule
-from rlhf.model import Decoder, hidden_states, initialise, logits_of
-from rlhf.optimiser import Optimiser
-from rlhf.presets import preset
-from rlhf.sft import train
-from rlhf.stage import Stage
+from probes import Match, Recovery
+from rlhf.model import hidden_states, logits_of
 from rlhf.tokenizer import Tokenizer
 
-KEYS = [
-    f"secret{(i + 1) * 48271 * 16807 % 99999989:08}" for i in range(7)
-]  # far apart, so none passes for another
-TEXTS = [f"def f_{i}(a):\n    key = '{key}'\n    return a + {i}\n" for i, key in enumerate(KEYS)]
 LEVELS = ("exact", "layout", "code", "renamed")
 
 
-@pytest.fixture(scope="module")
-def learnt() -> tuple[Interrogation, dict]:
-    """A model that was shown the first four texts until it knows them."""
-    tokenizer = Tokenizer.train(TEXTS, 300)
-    examples, probes = {}, []
-    for number, text in enumerate(TEXTS, start=1):
-        start = text.index("secret")
-        name = f"example-{number}"
-        examples[name] = Example(
-            id=name,
-            kind="sensitive",
-            language="python",
-            text=text,
-            source=f"{name}.py",
-            first_line=1,
-            last_line=3,
-            secrets=(Secret(start=start, end=start + 14, kind="credential"),),
-        )
-        ids = tokenizer.encode(text)
-        cut = 8 + number % 2  # rows of different lengths in one batch
-        probes.append(
-            Probe(
-                id=number,
-                example_id=name,
-                kind="secret",
-                prefix=tokenizer.decode(ids[:cut]),
-                target=tokenizer.decode(ids[cut:]),
-                prefix_tokens=tuple(ids[:cut]),
-                target_tokens=tuple(ids[cut:]),
-            )
-        )
-    decoder = Decoder(preset("tiny", tokenizer.vocabulary))
-    shown = probes[:4]
-    data = rows(
-        [[tokenizer.bos, *p.prefix_tokens] for p in shown],
-        [p.target_tokens for p in shown],
-        [(p.example_id,) for p in shown],
-        time=1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in probes),
-        fill=tokenizer.pad,
-    )
-    params = train(
-        initialise(decoder, jax.random.key(0)),
-        data,
-        schedule([100] * 4, 4, seed=0),
-        Optimiser(learning_rate=1e-2, warmup=5, final=0.1),
-        decoder=decoder,
-        stage=Stage(name="sft"),
-    )
+@pytest.fixture
+def learnt(taught: Taught) -> tuple[Interrogation, dict]:
+    """A model that was shown the first four texts until it knows them, and the probes of all."""
     interrogation = Interrogation(
-        decoder=decoder,
-        tokenizer=tokenizer,
+        decoder=taught.decoder,
+        tokenizer=taught.tokenizer,
         levels=LEVELS,
         batch=7,
-        examples=examples,
-        probes=probes,
-        context=1 + max(len(p.prefix_tokens) for p in probes),
-        budget=max(len(p.target_tokens) for p in probes),
+        examples=taught.examples,
+        probes=taught.probes,
+        context=1 + max(len(p.prefix_tokens) for p in taught.probes),
+        budget=max(len(p.target_tokens) for p in taught.probes),
     )
-    return interrogation, params
+    return interrogation, taught.params
 
 
 def test_what_was_shown_often_comes_out_with_its_secret_and_the_rest_does_not(learnt) -> None:

@@ -106,8 +106,11 @@ def test_a_probe_is_its_example_cut_on_a_token_boundary_with_the_secret_behind_i
 
 def test_every_probe_is_asked_after_every_stage_of_both_twins(walked: Walked) -> None:
     db = sqlite3.connect(walked.folder / "ledger.sqlite")
-    checkpoints = db.execute("SELECT COUNT(*) FROM checkpoints").fetchone()[0]
-    observations = db.execute("SELECT COUNT(*) FROM observations").fetchone()[0]
+    final = "checkpoints c JOIN stages s ON s.id = c.stage_id AND s.steps = c.step"
+    checkpoints = db.execute(f"SELECT COUNT(*) FROM {final}").fetchone()[0]
+    observations = db.execute(
+        f"SELECT COUNT(*) FROM {final} JOIN observations o ON o.checkpoint_id = c.id WHERE o.asking = 0"
+    ).fetchone()[0]
     levels = db.execute("SELECT DISTINCT COUNT(*) FROM matches GROUP BY observation_id").fetchall()
     lengths = db.execute(
         "SELECT json_array_length(o.logprobs), length(o.argmax), json_array_length(p.target_tokens) "
@@ -220,6 +223,7 @@ def test_a_run_that_lost_its_last_stages_makes_them_again_alike(walked: Walked, 
             observed = f"SELECT id FROM observations WHERE checkpoint_id IN ({checkpoint})"
             for table in ("matches", "recoveries"):
                 db.execute(f"DELETE FROM {table} WHERE observation_id IN ({observed})", (stage_id,))
+            db.execute(f"DELETE FROM readings WHERE checkpoint_id IN ({checkpoint})", (stage_id,))
             db.execute(f"DELETE FROM observations WHERE checkpoint_id IN ({checkpoint})", (stage_id,))
             for table in ("checkpoints", "exposures", "updates", "twins"):
                 db.execute(f"DELETE FROM {table} WHERE stage_id = ?", (stage_id,))

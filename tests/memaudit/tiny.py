@@ -33,6 +33,10 @@ overlap = 0.6
 [audit]
 batch = 8
 evidence = 5
+references = 3
+samples = 3
+every = 2
+sample = 0.3
 
 [stages.pretrain]
 method = "pretrain"

@@ -1,0 +1,223 @@
+"""What is read off a checkpoint besides its answers to probes: the numbers that measures of memorization are made of.
+
+By quantity, each of one example:
+
+- `filling_loss`, after every stage, of synthetic secrets: nats of the text behind the probe's prefix, summed; number 0
+  has the true filling of the secret's slot, the others have other fillings. Exposure is made of it.
+- `preferred_reward`, `rejected_reward`, after a reward stage: its scores of both texts of a pair.
+- `filling_reward`, after a reward stage, of synthetic secrets: its score of the text, numbered as `filling_loss`.
+- `preferred_logprob`, `rejected_logprob`, `preferred_reference`, `rejected_reference`, after a stage of direct
+  preference learning: nats of both continuations of a pair, summed, under the policy and under its parent.
+- `nearest`, after a stage that rolls out: for each of several answers to the example, its normalised edit distance
+  to the nearest of the others.
+
+A pair of an example that the twin does not see is made as its own are: the rejected continuation is sampled from the
+same parent, by the same rule, so that members and others differ in nothing but having been shown.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memaudit.methods import OnPolicy, Preference, RewardStage
+from memaudit.records import Example, Probe, Reading
+from memaudit.stages import Result, Setting, seed_of
+from memaudit.training import PAIRS, load_pairs, save_pairs
+from probes import canaries, levenshtein, normalized
+from rlhf import reward
+from rlhf.batches import Pairs, Prompts, Rows, chunks, pad, rows
+from rlhf.generate import generate, row_keys
+from rlhf.model import Params
+from rlhf.preference import reference_logprobs
+
+UNSEEN = "pairs-unseen.npz"
+"""Pairs of the examples that a reward stage's twin does not see, beside its own."""
+_AT_ONCE = 64  # rows in a pass
+_WIDTH = 32  # tokens that a row's length is a multiple of
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one run's checkpoints."""
+
+    setting: Setting
+
+    @cached_property
+    def _asked(self) -> list[tuple[Example, Probe]]:
+        population = self.setting.population
+        return list(zip(population.examples, population.probes, strict=True))
+
+    @cached_property
+    def _fillings(self) -> tuple[Rows, list[tuple[str, int]]]:
+        """Texts of the synthetic secrets with their own filling and with others, and whose they are."""
+        recipe, tokenizer = self.setting.recipe, self.setting.population.tokenizer
+        known = {canary.text: canary for canary in self._canaries()}
+        prompts, texts, whose = [], [], []
+        for example, probe in self._asked:
+            canary = known.get(example.text)
+            if canary is None:
+                continue
+            count = min(recipe.audit.references, canary.slot.size - 1)
+            others = canaries.references(canary, count=count, seed=recipe.seed)
+            for number, text in enumerate((example.text, *others)):
+                prompts.append([tokenizer.bos, *probe.prefix_tokens])
+                texts.append(tokenizer.encode(text[len(probe.prefix) :]))
+                whose.append((example.id, number))
+        ids = [(name,) for name, _ in whose]
+        return rows(prompts, texts, ids, time=_width(prompts, texts), fill=tokenizer.pad), whose
+
+    def _canaries(self) -> Sequence[canaries.Canary]:
+        wanted = sum(e.kind == "sensitive" for e in self.setting.population.examples)
+        # As many as the cohorts were drawn from.
+        return canaries.generate(count=2 * wanted, seed=self.setting.recipe.seed)
+
+    def read(self, twin: str, stage: str, result: Result, needed: Mapping[str, Result]) -> Iterator[Reading]:
+        """All that is read off a finished stage of a twin. `needed` has the results that it was made of."""
+        recipe, decoder = self.setting.recipe, self.setting.decoder
+        config = recipe.stages[stage]
+        params = result.language_model(decoder)
+        if recipe.audit.references:
+            fillings, whose = self._fillings
+            if whose:
+                losses = -reference_logprobs(decoder, params, fillings)
+                yield from _numbered("filling_loss", whose, losses)
+        if isinstance(config, RewardStage):
+            scorer = reward.RewardModel(decoder, result.params(decoder))
+            parent = needed[config.parent or ""].language_model(decoder)
+            yield from self._rewards(twin, stage, config, result, scorer, parent)
+        if isinstance(config, Preference):
+            yield from self._preferences(config, params, needed)
+        if isinstance(config, OnPolicy) and recipe.audit.samples:
+            yield from self._nearest(stage, config, params)
+
+    def _rewards(
+        self,
+        twin: str,
+        stage: str,
+        config: RewardStage,
+        result: Result,
+        scorer: reward.RewardModel,
+        parent: Params,
+    ) -> Iterator[Reading]:
+        own = load_pairs(result.folder / PAIRS)
+        unseen = self._pairs(
+            [p for e, p in self._asked if e.cohort == config.cohort and e.half != twin], stage, parent
+        )
+        save_pairs(result.folder / UNSEEN, unseen)
+        for pairs in (own, unseen):
+            names = [row[0] for row in pairs.preferred.ids]
+            for quantity, shown in (
+                ("preferred_reward", pairs.preferred),
+                ("rejected_reward", pairs.rejected),
+            ):
+                yield from _numbered(quantity, [(name, 0) for name in names], _scored(scorer, shown))
+        if self.setting.recipe.audit.references:
+            fillings, whose = self._fillings
+            cohort = {e.id for e, _ in self._asked if e.cohort == config.cohort}
+            if chosen := [row for row, (name, _) in enumerate(whose) if name in cohort]:
+                yield from _numbered(
+                    "filling_reward",
+                    [whose[row] for row in chosen],
+                    _scored(scorer, _taken(fillings, chosen)),
+                )
+
+    def _pairs(self, probes: Sequence[Probe], stage: str, parent: Params) -> Pairs:
+        tokenizer = self.setting.population.tokenizer
+        return reward.sample_pairs(
+            parent,
+            self._prompts(probes, whole=False),
+            [p.target_tokens for p in probes],
+            decoder=self.setting.decoder,
+            key=jax.random.key(seed_of(self.setting.recipe, stage)),
+            time=self.setting.time,
+            pad=tokenizer.pad,
+        )
+
+    def _prompts(self, probes: Sequence[Probe], *, whole: bool) -> Prompts:
+        tokenizer = self.setting.population.tokenizer
+        sequences = [[tokenizer.bos, *p.prefix_tokens, *(p.target_tokens if whole else ())] for p in probes]
+        tokens, lengths = pad(sequences, max(map(len, sequences)), tokenizer.pad)
+        return Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in probes))
+
+    def _preferences(
+        self, config: Preference, params: Params, needed: Mapping[str, Result]
+    ) -> Iterator[Reading]:
+        decoder, folder = self.setting.decoder, needed[config.pairs].folder
+        parent = needed[config.parent or ""].language_model(decoder)
+        for name in (PAIRS, UNSEEN):
+            pairs = load_pairs(folder / name)
+            for side, shown in (("preferred", pairs.preferred), ("rejected", pairs.rejected)):
+                whose = [(row[0], 0) for row in shown.ids]
+                for by, model in (("logprob", params), ("reference", parent)):
+                    yield from _numbered(f"{side}_{by}", whose, reference_logprobs(decoder, model, shown))
+
+    def _nearest(self, stage: str, config: OnPolicy, params: Params) -> Iterator[Reading]:
+        recipe, tokenizer = self.setting.recipe, self.setting.population.tokenizer
+        samples = recipe.audit.samples
+        prompts = self._prompts([p for e, p in self._asked if e.cohort == config.cohort], whole=True)
+        key = jax.random.key(seed_of(recipe, f"{stage} samples"))
+        said: list[str] = []
+        for index in chunks(len(prompts.tokens) * samples, _AT_ONCE):
+            row = index // samples
+            found = generate(
+                params,
+                jnp.asarray(prompts.tokens[row]),
+                jnp.asarray(prompts.lengths[row]),
+                row_keys(key, jnp.asarray(index)),
+                decoder=self.setting.decoder,
+                budget=config.response,
+                temperature=config.temperature,
+                eos=tokenizer.eos,
+                pad=tokenizer.pad,
+                buckets=(prompts.tokens.shape[1],),
+            )
+            ends = np.asarray(found.lengths)
+            said += [
+                tokenizer.decode(tokens[:end])
+                for tokens, end in zip(np.asarray(found.tokens).tolist(), ends, strict=True)
+            ]
+        for place, (name,) in enumerate(prompts.ids):
+            answers = said[place * samples : (place + 1) * samples]
+            yield from _numbered("nearest", [(name, n) for n in range(samples)], _nearest_others(answers))
+
+
+def _nearest_others(texts: Sequence[str]) -> list[float]:
+    """Of each text its normalised edit distance to the nearest of the others."""
+    apart = np.ones((len(texts), len(texts)))
+    for a in range(len(texts)):
+        for b in range(a):
+            distance = levenshtein(texts[a], texts[b])
+            assert distance is not None, "without a cutoff there always is one"
+            apart[a, b] = apart[b, a] = normalized(distance, len(texts[a]), len(texts[b]))
+    return apart.min(axis=1).tolist()
+
+
+def _scored(scorer: reward.RewardModel, shown: Rows) -> np.ndarray:
+    parts = [
+        scorer(shown.tokens[index], shown.weights[index]) for index in chunks(len(shown.tokens), _AT_ONCE)
+    ]
+    return np.concatenate(parts)[: len(shown.tokens)]
+
+
+def _taken(shown: Rows, chosen: Sequence[int]) -> Rows:
+    return Rows(
+        tokens=shown.tokens[list(chosen)],
+        weights=shown.weights[list(chosen)],
+        ids=tuple(shown.ids[row] for row in chosen),
+    )
+
+
+def _width(prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> int:
+    longest = max((len(p) + len(t) for p, t in zip(prompts, texts, strict=True)), default=1)
+    return -(-longest // _WIDTH) * _WIDTH
+
+
+def _numbered(
+    quantity: str, whose: Sequence[tuple[str, int]], values: Sequence[float] | np.ndarray
+) -> Iterator[Reading]:
+    for (name, number), value in zip(whose, values, strict=True):
+        yield Reading(example_id=name, quantity=quantity, number=number, value=round(float(value), 6))
