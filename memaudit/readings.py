@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from memaudit.attacks import nearest_distances
 from memaudit.methods import OnPolicy, Preference, RewardStage
 from memaudit.records import Example, Probe, Reading
 from memaudit.stages import Result, Setting, seed_of
 from memaudit.training import PAIRS, load_pairs, save_pairs
-from probes import canaries, levenshtein, normalized
+from probes import canaries
 from rlhf import reward
 from rlhf.batches import Pairs, Prompts, Rows, chunks, pad, rows
 from rlhf.generate import generate, row_keys
@@ -182,18 +183,7 @@ class Reader:
             ]
         for place, (name,) in enumerate(prompts.ids):
             answers = said[place * samples : (place + 1) * samples]
-            yield from _numbered("nearest", [(name, n) for n in range(samples)], _nearest_others(answers))
-
-
-def _nearest_others(texts: Sequence[str]) -> list[float]:
-    """Of each text its normalised edit distance to the nearest of the others."""
-    apart = np.ones((len(texts), len(texts)))
-    for a in range(len(texts)):
-        for b in range(a):
-            distance = levenshtein(texts[a], texts[b])
-            assert distance is not None, "without a cutoff there always is one"
-            apart[a, b] = apart[b, a] = normalized(distance, len(texts[a]), len(texts[b]))
-    return apart.min(axis=1).tolist()
+            yield from _numbered("nearest", [(name, n) for n in range(samples)], nearest_distances(answers))
 
 
 def _scored(scorer: reward.RewardModel, shown: Rows) -> np.ndarray:

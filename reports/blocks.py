@@ -10,12 +10,9 @@ from reports.statement import Name, Part, Quoted, Statement
 def listed(statements: Iterable[Statement], *, topics: bool = False) -> str:
     """Return statements as a list, one item each; with `topics` each begins with what it is about."""
     return "\n".join(
-        f"- {_topic(said) if topics else ''}{''.join(map(_written, said.parts))}" for said in statements
+        f"- {f'**{markdown_text(said.topic)}:** ' if topics else ''}{''.join(map(_written, said.parts))}"
+        for said in statements
     )
-
-
-def _topic(said: Statement) -> str:
-    return f"**{markdown_text(said.topic)}{'' if said.topic.endswith('?') else ':'}** "
 
 
 def _written(part: Part) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
 # All ASCII punctuation but what is harmless inside a line; a dot only where it could be part of a host name.
 _MARKUP = re.compile(r"[!#$&*+/:<=>?@\[\\\]^_`{|}~]|\.(?=[^\s\d])|(?<!\d)\.(?=\d)")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/+-]*")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9./][A-Za-z0-9 ._:/+-]*")
 
 
 def visible(text: str, *, lines: bool = True) -> str:

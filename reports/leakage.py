@@ -43,7 +43,7 @@ class _Writer:
         parts += [*manner(row.level, row.definition), *_verbatim(checkpoint), *self._against(row)]
         if row.control is None and row.model.count:
             parts.append(" There was no control: what comes out may have been guessed.")
-        return self._judged("Does it leak?", row, parts)
+        return self._judged("Answer", row, parts)
 
     def secrets(self, checkpoint: Checkpoint) -> Iterator[Statement]:
         """Count the secrets that came out whole."""

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from memaudit.cli import audit, probes, recipe, report, run
+from memaudit.cli import audit, measures, probes, recipe, report, run
 from memaudit.cli.pages import restart_with_huge_pages
 from memaudit.cli.terminal import complain
 from memaudit.errors import BadInput
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("audit")(audit.audit)
+app.command("measures")(measures.measures)
 app.command("report")(report.report)
 app.add_typer(probes.app, name="probes")
 app.add_typer(recipe.app, name="recipe")

@@ -9,8 +9,9 @@ from urllib.parse import quote
 import pytest
 from findings_sample import HOSTILE, build, empty, renamed
 from playwright.sync_api import Browser, Page, sync_playwright
+from tally_sample import training
 
-from reports import render_html
+from reports import render_html, render_tally_html
 
 pytestmark = pytest.mark.browser
 NAMES = {"sft": HOSTILE[0], "ppo": HOSTILE[3], "reward": HOSTILE[6]}
@@ -164,4 +165,27 @@ def test_a_count_leads_to_its_examples(browser: Browser, files: dict[str, Path])
         assert len(shown_rows(page)) == out
         page.locator("#example-table tbody tr:visible a.see").first.click()
         page.wait_for_function("() => location.hash.startsWith('#leak-')")
-        assert page.evaluate("document.querySelector(location.hash).open")
+        # The hash changes at once, and its event comes later.
+        page.wait_for_function("() => document.querySelector(location.hash).open")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 400)])
+def test_the_page_of_a_tally_is_quiet_and_fits(browser: Browser, tmp_path: Path, scheme: str, width: int):
+    file = tmp_path / "tally.html"
+    file.write_text(render_tally_html(training(weak=False, hostile=True, stage=HOSTILE[0])), encoding="utf-8")
+    with opened(browser, file, scheme=scheme, width=width) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.querySelectorAll('script, iframe, object, img, textarea').length") == 0
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert paper == {"light": "rgb(252, 251, 248)", "dark": "rgb(23, 25, 28)"}[scheme], (
+            "its style is allowed"
+        )
+        for part in (".course", ".control.point", ".acquired"):
+            box = page.locator(f".drawing {part}").first.bounding_box()
+            assert box is not None
+            assert 0 <= box["x"] <= box["x"] + box["width"] <= width, "nothing is drawn outside"
+        folded = page.locator(".leak").nth(5)
+        assert not folded.locator("pre").first.is_visible()
+        page.emulate_media(media="print")
+        assert folded.locator("pre").first.is_visible(), "what is folded is printed"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
