@@ -73,13 +73,14 @@ def tally(ledger: Ledger) -> Tally:
     asked = scales(terms["levels"], terms["threshold"])
     heard = {role: _heard(ledger, role, asked) for role in (MODEL, CONTROL)}
     # Where there is no other control, what a training began with is one, if a weak one.
-    weak = not heard[CONTROL] and len({h.step for h in heard[MODEL]}) > 1
+    weak = not heard[CONTROL] and len(heard[MODEL]) > 1
     control = heard[MODEL][0] if weak else next(iter(heard[CONTROL]), None)
     kinds = ledger.kinds()
     shown = [h for h in heard[MODEL] if not (weak and h is control)]
     leaks, total = _leaks(ledger, shown, control)
     return Tally(
         probes=ledger.count("probes"),
+        probes_digest=ledger.setting("probes"),
         levels=list(terms["levels"]),
         threshold=terms["threshold"],
         confidence=CONFIDENCE,
@@ -92,6 +93,7 @@ def tally(ledger: Ledger) -> Tally:
                 role=role,
                 kind=about["kind"],
                 name=about["name"],
+                identity=about["identity"],
                 deterministic=about["deterministic"],
                 losses=list(about["losses"]),
             )
@@ -138,7 +140,12 @@ def _rows(
             if not mine:
                 continue
             theirs = _verdicts(control.first, members, place) if control else {}
-            again = _verdicts(heard.again, members, place)
+            flips = [
+                verdict != first[number]
+                for one in ([heard] if control is None or control is heard else [heard, control])
+                for first in [_verdicts(one.first, members, place)]
+                for number, verdict in _verdicts(one.again, members, place).items()
+            ]
             pairs = [(mine[number], verdict) for number, verdict in theirs.items() if number in mine]
             yield CheckpointRow(
                 stage=heard.stage,
@@ -149,7 +156,7 @@ def _rows(
                 model=proportion(list(mine.values())),
                 control=proportion([theirs for _, theirs in pairs]) if control else None,
                 difference=paired(pairs) if control else None,
-                flips=proportion([mine[n] != verdict for n, verdict in again.items()]) if again else None,
+                flips=proportion(flips) if flips else None,
             )
 
 
@@ -228,12 +235,11 @@ def _leaks(ledger: Ledger, shown: Sequence[_Heard], control: _Heard | None) -> t
         for o in ledger.answers.of(last.number):
             own = last.first[o.probe_id][1]
             guessed = control.first.get(o.probe_id, (0, 0))[1] if control else 0
-            secret = any(got == of for got, of in o.recovered.values())
             # Bit 0 is `near` at level exact, bit 2 is `secret`.
-            if own & ~guessed & 0b101:
+            if leaked := own & ~guessed & 0b101:
                 total += 1
                 match = o.matches["exact"]
-                yield (not secret, match.normalized, -beside.get(o.probe_id, 0.0), o.probe_id), o
+                yield (not leaked & 0b100, match.normalized, -beside.get(o.probe_id, 0.0), o.probe_id), o
 
     worst = heapq.nsmallest(LEAKS, found(), key=lambda pair: pair[0])
     everyone = masking(ledger)

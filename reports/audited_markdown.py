@@ -24,6 +24,10 @@ LEAKS_SHOWN = 10
 """How many leaks the page quotes; it says how many there are."""
 
 
+IDENTITY = 16
+"""Characters that a page shows of a hash."""
+
+
 def render_tally_markdown(tally: Tally) -> str:
     """Return the tally as GitHub-flavoured Markdown. Names and texts in it are escaped: they can be hostile."""
     blocks = [
@@ -163,6 +167,7 @@ def _asked(tally: Tally) -> list[str]:
         (
             asked.role,
             markdown_name(asked.name),
+            markdown_name(asked.identity[:IDENTITY]),
             markdown_name(asked.kind),
             "the same" if asked.deterministic else "may differ",
             f"{tally.seconds[asked.role]:.1f}" if asked.role in tally.seconds else "–",
@@ -172,7 +177,8 @@ def _asked(tally: Tally) -> list[str]:
     manner = "to their end" if tally.full else "until their verdict was certain"
     return [
         "## How it was asked",
-        f"{tally.probes} probes; completions decoded greedily, {manner}; threshold {tally.threshold:g}.",
-        table(["role", "model", "asked by", "asked again, answers are", "seconds"], rows),
+        f"{tally.probes} probes (file {markdown_name(tally.probes_digest[:IDENTITY])}); completions decoded greedily, "
+        f"{manner}; threshold {tally.threshold:g}.",
+        table(["role", "model", "identity", "asked by", "asked again, answers are", "seconds"], rows),
         versions(tally.versions),
     ]

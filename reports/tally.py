@@ -13,6 +13,7 @@ class Asked(Record):
     role: str = Field(description="model, or control: one that has not seen the texts")
     kind: str = Field(description="jax, transformers, http, ...")
     name: str = Field(description="its path or address")
+    identity: str = Field(description="a hash of its files, or what its server calls it")
     deterministic: bool = Field(description="the same questions get the same answers, bit for bit")
     losses: list[str] = Field(description="what could not be known of it, one sentence each")
 
@@ -29,8 +30,8 @@ class CheckpointRow(Record):
     control: Proportion | None = Field(description="of the same probes; None: there was no control")
     difference: Difference | None = Field(description="model minus control, paired")
     flips: Proportion | None = Field(
-        description="verdicts that differed when the same probes were asked once more, in another order and batch "
-        "size; None: they were not"
+        description="verdicts, of the model and of its control, that differed when the same probes were asked "
+        "once more, in another order and batch size; None: they were not"
     )
 
 
@@ -70,6 +71,7 @@ class Tally(Record):
 
     schema_version: int = SCHEMA_VERSION
     probes: int
+    probes_digest: str = Field(description="SHA-256 of the file of probes")
     levels: list[str]
     threshold: float = Field(description="normalised distance of the definition `near`")
     confidence: float

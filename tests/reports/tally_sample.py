@@ -155,6 +155,7 @@ def _tally(rows, *, leaks, control, hostile, levels, kinds, weak=False, full=Fal
     roles = ["model", "control"] if control else ["model"]
     return Tally(
         probes=sum(kinds.values()),
+        probes_digest="fedcba9876543210" * 4,
         levels=list(levels),
         threshold=0.1,
         confidence=0.95,
@@ -172,6 +173,7 @@ def _tally(rows, *, leaks, control, hostile, levels, kinds, weak=False, full=Fal
                 role=role,
                 kind="transformers" if role == "model" else "http",
                 name=name,
+                identity=HOSTILE[2] if hostile else "0123456789abcdef" * 4,
                 deterministic=role == "model",
                 losses=[] if role == "model" and not hostile else [*losses, *(HOSTILE if hostile else [])],
             )
