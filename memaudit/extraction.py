@@ -20,7 +20,8 @@ from rlhf.model import Decoder, Params
 from rlhf.sampling import Sampler
 from rlhf.tokenizer import Tokenizer
 
-_STEPS = 4  # tokens that are decoded before they are looked at again
+_STEPS = 4  # tokens that are decoded before an open verdict is looked at again
+_STRIDE = 16  # tokens that are decoded at once at most, and where nothing is looked at
 _FIRST, _NEXT = 8, 56  # tokens of a target that are looked at with its prompt, and at a time after that
 _LEAST = 4  # a batch is brought down to this part of it at least: each size is a program of its own
 
@@ -87,7 +88,7 @@ class Interrogation:
             lengths,
             text_lengths,
             decoder=self.decoder,
-            slots=self._slots(_STEPS),
+            slots=self._slots(self._stride),
             scored=self.scored,
             samplers=self.samplers,
         )
@@ -112,15 +113,26 @@ class Interrogation:
                 bound=answer.bound,
             )
 
+    @property
+    def _stride(self) -> int:
+        """Tokens that are decoded at once where an answer leaves its target.
+
+        It has to be off by `closing` of the length before its verdict can close, and that takes some twice as many
+        tokens: to look sooner is to look for nothing.
+        """
+        if self.closing is None:
+            return _STRIDE
+        return min(_STRIDE, _STEPS * max(1, round(2 * self.closing * self.budget / _STEPS)))
+
     def _slots(self, more: int) -> int:
         """Slots of a cache in which an answer of any length can be gone on with by `more` tokens at a time."""
         return self.context + self.budget + more
 
     def _decode(self, params: Params, answers: Sequence[_Answer], standing: Standing) -> None:
         """Go on with the answers that are open until none is: those that say their target apart from the others."""
-        groups = [(list(answers), standing)]
+        groups = [(list(answers), standing, self._stride)]
         while groups:
-            rows, standing = groups.pop()
+            rows, standing, steps = groups.pop()
             following = np.asarray(standing.next).tolist()
             along, away = [], []
             for row, answer in enumerate(rows):
@@ -128,14 +140,14 @@ class Interrogation:
                     (along if self._ahead(answer)[:1] == (following[row],) else away).append(row)
             if along:
                 if away:
-                    groups.append(self._part(rows, standing, away, _STEPS, apart=True))
+                    groups.append((*self._part(rows, standing, away, self._stride, apart=True), steps))
                 rows, standing = self._part(rows, standing, along, 1 + _NEXT, apart=bool(away))
-                groups.append((rows, self._check(params, rows, standing)))
+                groups.append((rows, self._check(params, rows, standing), self._stride))
             elif away:
-                rows, standing = self._part(rows, standing, away, _STEPS)
-                said, standing = go_on(params, standing, decoder=self.decoder, steps=_STEPS)
+                rows, standing = self._part(rows, standing, away, self._stride)
+                said, standing = go_on(params, standing, decoder=self.decoder, steps=steps)
                 self._hear(rows, np.asarray(said).tolist())
-                groups.append((rows, standing))
+                groups.append((rows, standing, _STRIDE if self.closing is None else _STEPS))
 
     def _part(
         self, rows: list[_Answer], standing: Standing, left: list[int], more: int, *, apart: bool = False
@@ -205,6 +217,11 @@ class Interrogation:
             return compare_completion(probe.target.encode(), said.encode(), **options)
         if probe.target.startswith(said):
             return None
+        # Characters first: they are fast, and while they leave it open the parsers of the other levels need not run.
+        if "exact" in self.levels and len(self.levels) > 1:
+            near = at_least(probe.target.encode(), said.encode(), **{**options, "levels": ("exact",)})
+            if near["exact"].normalized <= closing:
+                return None
         found = at_least(probe.target.encode(), said.encode(), **options)
         return found if all(match.normalized > closing for match in found.values()) else None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from memaudit.errors import BadInput
 from memaudit.records import Scores
-from memaudit.statistics import Interval, paired_difference, wilson
+from memaudit.statistics import Interval, Rate, paired_difference
 from memaudit.verdicts import definitions
 from probes import Match
 
@@ -26,19 +26,6 @@ DOCUMENTS = (1, 4, 16, 64)
 _ROUNDING = 1e-4  # nats by which rounding may have put the log-probability of a long, certain target above 0
 _TINY = -40.0  # log-probability under which log(1 - p) is -p to the last digit
 _SLACK = 1e-12  # by which rounding may have put a quotient of logarithms above a whole number
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """A count out of a total."""
-
-    count: int
-    total: int
-
-    @property
-    def interval(self) -> Interval:
-        """The rate with Wilson's interval."""
-        return wilson(self.count, self.total)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,19 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """A count out of a total."""
+
+    count: int
+    total: int
+
+    @property
+    def interval(self) -> Interval:
+        """The rate with Wilson's interval."""
+        return wilson(self.count, self.total)
+
+
 def wilson(count: int, total: int) -> Interval:
     """The rate count / total with Wilson's score interval (Wilson 1927).
 

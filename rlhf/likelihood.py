@@ -1,6 +1,7 @@
 """How likely a model finds given tokens: the one place where logits become log-probabilities."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -69,11 +70,18 @@ def of_targets(
         padded = jnp.pad(flat, ((0, short), (0, 0))).reshape(parts, rows, -1)
         aims = jnp.pad(wanted, (0, short)).reshape(parts, rows)
         stacked = jax.lax.map(jax.checkpoint(lambda pair: part(*pair)), (padded, aims))
-        found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(wanted)], stacked)
+        found = jax.tree.map(lambda x: x.reshape(parts * rows, *x.shape[2:])[: len(wanted)], stacked)
     return Likelihood(*(x.reshape(*targets.shape, *x.shape[1:]) for x in found))
 
 
 def _drawn(logits: Array, targets: Array, sampler: Sampler) -> Array:
     """Log-probability ``[n]`` that a sampler draws each of the targets ``[n]`` from its row of logits."""
-    kept = truncate(logits / sampler.temperature, sampler)
-    return jnp.take_along_axis(kept, targets[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(kept, axis=-1)
+    logits = logits / sampler.temperature
+    if sampler.top_k is not None and sampler.top_k < logits.shape[-1]:
+        # Of equal logits it takes the lowest ids, as `truncate` does; and what is left is few.
+        logits, kept = jax.lax.top_k(jnp.where(logits == 0, 0.0, logits), sampler.top_k)  # one zero, not two
+        own = kept == targets[:, None]
+    else:
+        own = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) == targets[:, None]
+    logits = truncate(logits, replace(sampler, top_k=None))
+    return jnp.max(jnp.where(own, logits, -jnp.inf), axis=-1) - jax.nn.logsumexp(logits, axis=-1)

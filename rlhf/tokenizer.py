@@ -187,7 +187,9 @@ class Tokenizer:
 
 def _foreign(data: Mapping[str, Any]) -> dict[str, Any]:
     """Without what the `tokenizers` library knows nothing of."""
-    return {name: value for name, value in data.items() if name not in ("roles", "vocabulary", "add_bos_token")}
+    return {
+        name: value for name, value in data.items() if name not in ("roles", "vocabulary", "add_bos_token")
+    }
 
 
 def _bytes_of(piece: str) -> bytes:

@@ -14,10 +14,10 @@ from rich.table import Table
 from memaudit.errors import BadInput
 
 if TYPE_CHECKING:
-    from memaudit.measures import Extractable, Rate
+    from memaudit.measures import Extractable
     from memaudit.measuring import Measures
     from memaudit.roc import Operating
-    from memaudit.statistics import Interval
+    from memaudit.statistics import Interval, Rate
 
 _CHANCE = 0.5  # the column of the (n, p) table that is printed; --json has all
 

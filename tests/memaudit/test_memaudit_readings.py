@@ -9,9 +9,9 @@ import pytest
 from tiny import Walked
 
 from memaudit.ledger import LEDGER, Ledger
-from memaudit.readings import PAIRS, UNSEEN, _nearest_others
+from memaudit.readings import UNSEEN
 from memaudit.stages import Result
-from memaudit.training import load_pairs
+from memaudit.training import PAIRS, load_pairs
 from rlhf.likelihood import of_targets
 from rlhf.model import Decoder, hidden_states
 from rlhf.presets import preset
@@ -127,9 +127,3 @@ def test_a_secret_that_was_not_shown_is_no_likelier_than_other_fillings(walked: 
     ranks = [sorted(values).index(values[0]) for values in losses.values()]
     # Of four that are alike each rank is as likely; all twelve first has a chance of one in sixteen million.
     assert len(set(ranks)) > 1
-
-
-def test_the_nearest_of_other_answers() -> None:
-    assert _nearest_others(["abcd", "abcd", "wxyz"]) == [0, 0, 1]
-    assert _nearest_others(["abcd", "abcx", "abxx"]) == [0.25, 0.25, 0.25]
-    assert _nearest_others(["", "ab"]) == [1, 1]

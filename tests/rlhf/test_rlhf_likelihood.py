@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from rlhf import likelihood
 from rlhf.model import Decoder, Params
+from rlhf.sampling import Sampler
 
 VOCABULARY, COUNT, WIDTH = 300, 10, 32
 
 _of_targets = partial(jax.jit, static_argnums=(0, 4))(likelihood.of_targets)
+_sampled = partial(jax.jit, static_argnums=(0, 4, 5))(likelihood.of_targets)
 
 
 def random_hidden(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +39,39 @@ def test_against_loops(decoder: Decoder, sharp: Params, seed: int, temperature: 
         assert float(found.logprobs[place]) == pytest.approx(logprobs[targets[place]], rel=1e-4, abs=1e-4)
         entropy = -sum(np.exp(p) * p for p in logprobs)
         assert float(found.entropy[place]) == pytest.approx(entropy, rel=1e-3, abs=1e-4)
+        variance = sum(np.exp(p) * (p + entropy) ** 2 for p in logprobs)
+        assert float(found.deviation[place]) == pytest.approx(np.sqrt(variance), rel=1e-3, abs=1e-3)
         assert bool(found.hit[place]) == (int(np.argmax(logits[place])) == targets[place])
+
+
+SAMPLERS = (
+    Sampler(),
+    Sampler(temperature=0.7),
+    Sampler(top_k=1),
+    Sampler(top_k=5),
+    Sampler(top_k=1000),
+    Sampler(top_p=0.9),
+    Sampler(temperature=1.3, top_k=7, top_p=0.6),
+)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_what_samplers_draw_is_what_their_rule_says(decoder: Decoder, seed: int) -> None:
+    """Logits that are whole numbers, so that many tie: the lowest ids are kept."""
+    rng = np.random.default_rng(seed)
+    table = rng.integers(-3, 4, (VOCABULARY, WIDTH)).astype(np.float32)
+    hidden = np.eye(WIDTH, dtype=np.float32)[None, :COUNT]
+    logits = table.T[:COUNT]
+    targets = np.where(rng.random(COUNT) < 0.5, logits.argmax(axis=-1), rng.integers(0, VOCABULARY, COUNT))
+    found = _sampled(decoder, {"embed": table}, hidden, targets[None].astype(np.int32), 1.0, SAMPLERS)
+    for place, target in enumerate(targets):
+        for number, sampler in enumerate(SAMPLERS):
+            known = oracle.truncated_logprobs(
+                logits[place].tolist(), sampler.temperature, sampler.top_k, sampler.top_p
+            )[target]
+            value = float(found.sampled[0, place, number])
+            assert value == pytest.approx(known, rel=1e-4, abs=1e-4)
 
 
 def test_the_lowest_id_wins_a_tie(decoder: Decoder, sharp: Params) -> None:
