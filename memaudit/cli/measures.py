@@ -1,6 +1,7 @@
 """`memaudit measures`."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from memaudit.roc import Operating
     from memaudit.statistics import Interval, Rate
 
+_NUMBER = re.compile(r"\d{4}\.\d{5}")
 _CHANCE = 0.5  # the column of the (n, p) table that is printed; --json has all
 
 
@@ -123,7 +125,7 @@ def tables(found: "Measures", stage: str | None = None) -> Iterator[Table]:
             row.attack,
             _interval(row.area.interval),
             *map(_point, row.points),
-            row.source if len(row.source) < 24 else "",
+            _source(row.source),
         )
     for row in found.blind:
         table.add_row(
@@ -183,6 +185,12 @@ def _table(title: str, *columns: str) -> Table:
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number < 2 else "right")
     return table
+
+
+def _source(text: str) -> str:
+    """The number of a paper, where the source is one."""
+    found = _NUMBER.search(text)
+    return found[0] if found and not text.startswith("memaudit") else "ours"
 
 
 def _counts(*rates: "Rate | None") -> str:
