@@ -30,7 +30,12 @@ def statements(findings: Findings) -> list[Statement]:
         return [fact("Nothing measured", "Nothing was measured: the table of rates is empty.")]
     writer = _Writer(findings, view)
     said = [statement for cohort in selection.cohort_names(findings) for statement in writer.cohort(cohort)]
-    return [*said, *writer.preference_against_reinforcement(), *writer.negative_controls()]
+    return [
+        *said,
+        *writer.preference_against_reinforcement(),
+        *writer.negative_controls(),
+        *writer.noise(),
+    ]
 
 
 class _Writer:
@@ -237,6 +242,24 @@ class _Writer:
         return Statement(
             cohort=None, topic="Preference learning or RLHF", verdict=verdict, parts=tuple(parts)
         )
+
+    def noise(self) -> Iterator[Statement]:
+        """Tell how many verdicts flipped when they were asked for once more."""
+        asked = [row.flips for row in self.rows.values() if row.flips is not None]
+        total, flipped = sum(found.total for found in asked), sum(found.count for found in asked)
+        if not total:
+            return
+        parts: list[Part] = [
+            "Asked once more, in another order and batch size, over all stages and cohorts ",
+            f"{flipped} of {total} verdicts flipped.",
+        ]
+        if flipped:
+            worst = max(asked, key=lambda found: found.rate)
+            parts.append(
+                f" In the cell with most of it {worst.count} of {worst.total} did ({measured(worst)}): a difference "
+                "that is no greater may be noise."
+            )
+        yield fact("Noise", *parts)
 
     def negative_controls(self) -> Iterator[Statement]:
         """Check the cells where no effect can be: there, exposed and control should agree."""

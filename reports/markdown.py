@@ -10,6 +10,7 @@ from reports.phrases import confident, measured, nats, often, p_value, points
 EVIDENCE_SHOWN = 10
 """How many leaks the page quotes; it says how many there are."""
 
+_COLUMNS = ["after stage", "cohort", "exposure", "exposed", "control", "difference"]
 _EXPOSURES: dict[Exposure, str] = {"direct": "shown", "indirect": "only indirectly", "none": "not yet shown"}
 
 
@@ -53,6 +54,7 @@ def _rates(findings: Findings) -> list[str]:
                         f"{row.exposed.count} of {row.exposed.total} ({measured(row.exposed)})",
                         f"{row.control.count} of {row.control.total} ({measured(row.control)})",
                         points(row.difference),
+                        "–" if row.flips is None else f"{row.flips.count} of {row.flips.total}",
                     )
                 )
     return [
@@ -60,7 +62,18 @@ def _rates(findings: Findings) -> list[str]:
         f"Level {markdown_name(view.level)}, definition {markdown_name(view.definition)}{meaning} "
         f"Intervals are {confident(findings.confidence)}. Where a cohort was not yet shown, exposed and control "
         "should agree.",
-        table(["after stage", "cohort", "exposure", "exposed", "control", "difference"], lines),
+        table(
+            [
+                "after stage",
+                "cohort",
+                "exposure",
+                "exposed",
+                "control",
+                "difference",
+                "flipped when asked again",
+            ],
+            lines,
+        ),
     ]
 
 

@@ -165,6 +165,17 @@ def test_negative_controls_are_checked():
     assert "about 5.0 % of such cells" in text
 
 
+def test_noise_is_counted_and_set_against_differences():
+    assert said(FULL, "Noise") == []
+    steady = changed(FULL, "sft", "sft", flips=wilson(0, 32))
+    assert said(steady, "Noise") == [
+        "Asked once more, in another order and batch size, over all stages and cohorts 0 of 32 verdicts flipped."
+    ]
+    shaky = changed(steady, "ppo", "ppo", flips=wilson(2, 8))
+    (told,) = said(shaky, "Noise")
+    assert "2 of 40 verdicts flipped. In the cell with most of it 2 of 8 did (25 %" in told
+
+
 def test_secrets_are_counted_where_the_cohort_had_been_shown():
     text = said(FULL, "Secrets", "ppo")[0]
     rows = [row for row in FULL.examples if row.cohort == "ppo" and row.kind == "sensitive"]
