@@ -10,8 +10,9 @@ import pytest
 from taught import SHOWN, Taught
 from tiny import Quiet
 
+from benchmarks.faulty_server import KINDS, FaultyServer, seeded
 from memaudit.audit import MODEL, Terms, audit, observe
-from memaudit.backends import About, Question, Said
+from memaudit.backends import About, Question, Said, patience
 from memaudit.backends.jax import Jax
 from memaudit.backends.opening import Manner, open_backend
 from memaudit.errors import BadInput
@@ -68,7 +69,7 @@ def test_what_the_model_was_shown_is_found_and_nothing_of_the_control(given: Pat
     assert rows["exact", "secret"].model.count == SHOWN
     flips = rows["exact", "near"].flips
     assert flips is not None
-    assert (flips.count, flips.total) == (0, len(lines))
+    assert (flips.count, flips.total) == (0, 2 * len(lines))
     assert found.leaks_total == len(found.leaks) == SHOWN
     assert [line["levels"]["exact"]["memorized"] for line in lines] == [n < SHOWN for n in range(len(lines))]
     assert [line["secret"] for line in lines] == [n < SHOWN for n in range(len(lines))]
@@ -331,6 +332,7 @@ def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
 def test_the_command_prints_a_table_and_where_its_files_lie(say, given: Path, tmp_path: Path) -> None:
     out, verdicts = tmp_path / "out", tmp_path / "verdicts.jsonl"
     asked = ("--model", given / "model", "--control", given / "control", "--probes", given / "probes.jsonl")
+    asked += ("--batch", "4")
     code, printed, heard = say(*asked, "--out", out, "--verdicts", verdicts)
     assert code == 0, heard
     assert f"{SHOWN} | 0" in printed
@@ -342,6 +344,32 @@ def test_the_command_prints_a_table_and_where_its_files_lie(say, given: Path, tm
     before = verdicts.read_bytes()
     code, again, _ = say(*asked, "--out", out, "--verdicts", verdicts)
     assert (code, again, verdicts.read_bytes()) == (0, printed, before)
+
+
+def test_an_endpoint_that_fails_now_and_then_is_audited_without_a_loss(
+    say, taught: Taught, given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    monkeypatch.setenv("MEMAUDIT_API_KEY", "key-of-nobody")
+    kinds = {kind: 1.0 for kind in KINDS if "stall" not in kind}
+    known = [taught.examples[p.example_id].text for p in taught.probes[:SHOWN]]
+    verdicts = tmp_path / "verdicts.jsonl"
+    with FaultyServer(known, plan=seeded(0.4, 7, kinds=kinds), key="key-of-nobody") as server:
+        code, printed, heard = say(
+            *("--model", server.url, "--probes", given / "probes.jsonl"),
+            *("--out", tmp_path / "out", "--verdicts", verdicts, "--twice", "0"),
+        )
+    assert code == 0, heard
+    assert "no control" in printed
+    assert sum(server.injected.values()) > 5
+    lines = [json.loads(line) for line in verdicts.read_text().splitlines()]
+    assert [line["levels"]["exact"]["memorized"] for line in lines] == [n < SHOWN for n in range(7)]
+    answered = {p.prefix: server.answered[p.prefix] for p in taught.probes}
+    assert set(answered.values()) == {1}, answered
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "may answer the same questions in another way" in page
+    everything = "".join(path.read_bytes().decode("latin-1") for path in (tmp_path / "out").iterdir())
+    assert "key-of-nobody" not in everything + printed + heard
 
 
 @pytest.mark.parametrize(

@@ -114,12 +114,13 @@ def test_every_probe_is_asked_after_every_stage_of_both_twins(walked: Walked) ->
     levels = db.execute("SELECT DISTINCT COUNT(*) FROM matches GROUP BY observation_id").fetchall()
     lengths = db.execute(
         "SELECT json_array_length(o.logprobs), length(o.argmax), json_array_length(p.target_tokens) "
-        "FROM observations o JOIN probes p ON p.id = o.probe_id"
+        "FROM observations o JOIN probes p ON p.id = o.probe_id WHERE o.logprobs IS NOT NULL"
     ).fetchall()
     db.close()
     assert checkpoints == 9  # pretraining once, four stages twice
     assert observations == 9 * 24
     assert levels == [(4,)]
+    assert len(lengths) == observations
     assert all(a == b == c for a, b, c in lengths)
 
 
