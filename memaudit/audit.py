@@ -240,7 +240,8 @@ def ask(
 
     The ledger has one model's tokens; with `anew` they are made again, as for a control with another tokenizer.
     """
-    sizes = [size for size in ledger.sizes() if chosen is None or size[0] in set(chosen)]
+    wanted = None if chosen is None else set(chosen)
+    sizes = [size for size in ledger.sizes() if wanted is None or size[0] in wanted]
     if asking:
         sizes = sorted((s for s in sizes if drawn(s[0], terms.twice)), key=lambda s: rank(s[0]))
     done = ledger.answers.asked(checkpoint, asking=asking)

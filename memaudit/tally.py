@@ -188,7 +188,7 @@ def _passages(heard: Sequence[_Heard]) -> Iterable[Passage]:
 
 
 def verdict_lines(ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """Of each probe its id, the model's completion, and by level how far it is off and whether it is memorized.
+    """Of each probe its id, the completion of the model as it is in the end, and by level how far it is off and whether it is memorized.
 
     `distance` is the number of edits, `normalized` its share of the longer text; where the completion was decoded no
     further than the verdict needed, they are `at_least` and `normalized_at_least`. `secret`: whether the probe's
@@ -196,7 +196,7 @@ def verdict_lines(ledger: Ledger) -> Iterator[dict[str, Any]]:
     """
     terms = ledger.setting("terms")
     near, _, secret = definitions(terms["threshold"])
-    walk = next(record for (twin, _), record in ledger.walks().items() if twin == MODEL)
+    walk = [record for (twin, _), record in ledger.walks().items() if twin == MODEL][-1]
     names = ledger.names()
     for o in ledger.answers.of(ledger.answers.steps(walk.id)[-1][1]):
         levels = {}

@@ -1,7 +1,7 @@
 """What ran: the versions that a result may depend on."""
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import probes
 
@@ -11,6 +11,14 @@ def versions(*more: str) -> dict[str, str]:
     packages = ("memaudit", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers", "rapidfuzz", *more)
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
         **probes.versions(),
     }
+
+
+def _version(name: str) -> str:
+    """A package may be read from a path without having been installed, as this one is in another's environment."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

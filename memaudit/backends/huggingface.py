@@ -47,7 +47,7 @@ class Transformers:
         """
         self._transformers = _library("transformers")
         self._torch = _library("torch")
-        self._model, self._words = model, _Words(tokenizer)
+        self._model, self._words = model, Words(tokenizer)
         self.batch = batch
         self._samplers = tuple(samplers)
         self._name, self._identity = name, identity
@@ -238,7 +238,7 @@ class Transformers:
         return said[:, table["input_ids"].shape[1] :].tolist()
 
 
-class _Words:
+class Words:
     """A tokenizer whose texts can be put together.
 
     Some put a blank before every text and take it off what they decode: right at the start of a file, and wrong behind

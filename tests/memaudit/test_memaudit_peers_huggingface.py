@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memaudit.backends import Question, Said, budget
-from memaudit.backends.huggingface import Transformers, _Words, read
+from memaudit.backends.huggingface import Transformers, Words, read
 from memaudit.backends.likelihood import drawn, likelihood
 from memaudit.errors import BadInput
 from rlhf import huggingface
@@ -550,7 +550,7 @@ def blanked(kind: str) -> Any:
 @pytest.mark.parametrize("kind", ["metaspace", "prepend", "bytes"])
 def test_a_blank_before_every_text_is_not_one_before_a_target(kind: str) -> None:
     tokenizer = blanked(kind)
-    words = _Words(tokenizer)
+    words = Words(tokenizer)
     for at in range(1, len(TEXT)):
         prefix, target = TEXT[:at], TEXT[at:]
         prompt = words.open(prefix, words.encode([prefix])[0])
