@@ -188,11 +188,12 @@ def _passages(heard: Sequence[_Heard]) -> Iterable[Passage]:
 
 
 def verdict_lines(ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """Of each probe its id, the completion of the model as it is in the end, and by level how far it is off and whether it is memorized.
+    """Of each probe its id, the completion, and by level how far it is off and whether it is memorized.
 
-    `distance` is the number of edits, `normalized` its share of the longer text; where the completion was decoded no
-    further than the verdict needed, they are `at_least` and `normalized_at_least`. `secret`: whether the probe's
-    secret came out whole, null if it has none. Completions are as they came, secrets included.
+    Of the model as it is in the end. `distance` is the number of edits, `normalized` its share of the longer text;
+    where the completion was decoded no further than the verdict needed, they are `at_least` and
+    `normalized_at_least`. `secret`: whether the probe's secret came out whole, null if it has none. Completions are
+    as they came, secrets included.
     """
     terms = ledger.setting("terms")
     near, _, secret = definitions(terms["threshold"])

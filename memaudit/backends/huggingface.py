@@ -260,6 +260,7 @@ class Words:
         return [*self._opening, *(tokens if self._joins else self._plain([prefix])[0])]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each text as they are inside of one."""
         found = self._plain(texts)
         if self._joins:
             return found
@@ -276,6 +277,7 @@ class Words:
         return found
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """Their text, as it is inside of one."""
         return self._text([*self._mark, *tokens])[len(self._marked) :]
 
     def _text(self, tokens: Sequence[int]) -> str:

@@ -201,7 +201,8 @@ def seen(logprobs: Any, lengths: np.ndarray) -> Any:
     """What a loss is to find when it looks at the answers again: a formula is tested without a model."""
     width = logprobs.shape[1]
     mask = (np.arange(width) < lengths[:, None]).astype(np.float32)
-    found = Likelihood(logprobs, 0.5 * np.ones(logprobs.shape, np.float32), None)  # pyright: ignore
+    entropy = 0.5 * np.ones(logprobs.shape, np.float32)
+    found = Likelihood(logprobs, entropy, deviation=None, hit=None, sampled=None)  # pyright: ignore
     return patch.object(group, "_look_again", lambda *_: (found, jax.numpy.asarray(mask)))
 
 
