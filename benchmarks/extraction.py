@@ -58,7 +58,7 @@ Side = Callable[[], Verdicts]
 class Sizes:
     """How much is measured."""
 
-    probes: int = 128
+    probes: int = 512
     """In a population; as many are learnt, and as many are kept from the model."""
     rounds: int = 3
     """Turns of each side, after two that do not count."""

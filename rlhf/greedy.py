@@ -144,3 +144,20 @@ def _most_likely(decoder: Decoder, params: Params, hidden: Array, at: Array) -> 
 def _leading(true: Array) -> Array:
     """How many entries of each row are true before the first that is not, int32 ``[batch]``."""
     return jnp.sum(jnp.cumprod(true, axis=1), axis=1).astype(jnp.int32)
+
+
+@partial(jax.jit, donate_argnames="standing")
+def admit(standing: Standing, other: Standing, rows: Array, places: Array) -> Standing:
+    """`standing` with some `rows` of another one at `places`, both int32 ``[n]``; a place that there is not: left out.
+
+    Of caches with different numbers of slots, those that both have are taken over; a row's tokens must be in them.
+    `standing` is given away.
+    """
+
+    def put(own: Array, new: Array) -> Array:
+        if own.ndim < 4:
+            return own.at[places].set(new[rows], mode="drop")
+        slots = min(own.shape[2], new.shape[2])
+        return own.at[places, :, :slots].set(new[rows, :, :slots], mode="drop")
+
+    return jax.tree.map(put, standing, other)

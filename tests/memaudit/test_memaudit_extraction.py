@@ -64,7 +64,8 @@ def test_a_batch_of_another_size_observes_the_same(learnt) -> None:
         assert observation.matches == other.matches
         assert observation.scores.argmax == other.scores.argmax
         assert observation.scores.logprobs == pytest.approx(other.scores.logprobs, abs=1e-4)
-    assert heard == [3, 3, 1]
+    assert sum(heard) == 7
+    assert 0 not in heard
 
 
 def test_observations_are_those_of_plain_greedy_decoding(learnt) -> None:
