@@ -58,8 +58,8 @@ Side = Callable[[], Verdicts]
 class Sizes:
     """How much is measured."""
 
-    probes: int = 512
-    """In a population; as many are learnt, and as many are kept from the model."""
+    probes: int = 256
+    """In a population; as many are learnt, and twice as many are kept from the model: some of those it guesses."""
     rounds: int = 3
     """Turns of each side, after two that do not count."""
     batch: int = 64
@@ -89,7 +89,7 @@ def prepare(model: str, target: int, sizes: Sizes) -> Bench:
     for text in texts:
         ids = tokenizer.encode(text[:20_000])
         found += [ids[at : at + need] for at in range(0, len(ids) - need, 4 * need)]
-    chosen = np.random.default_rng(0).permutation(len(found))[: 2 * sizes.probes]
+    chosen = np.random.default_rng(0).permutation(len(found))[: 3 * sizes.probes]
     probes = [
         Probe(
             id=number,
@@ -267,7 +267,10 @@ def compare(
     for share in shares:
         wanted = round(share * sizes.probes)
         if wanted > len(known) or sizes.probes - wanted > len(strange):
-            raise SystemExit(f"expected {wanted} memorized probes, got {len(known)}: set --passes higher")
+            raise SystemExit(
+                f"expected {wanted} memorized probes and {sizes.probes - wanted} others, got {len(known)} and "
+                f"{len(strange)}: set --passes"
+            )
         some = [*known[:wanted], *strange[: sizes.probes - wanted]]
         order = np.random.default_rng(1).permutation(len(some))
         probes = [some[i] for i in order]

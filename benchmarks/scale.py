@@ -24,6 +24,8 @@ from benchmarks.timing import Row
 from memaudit.ledger import LEDGER, Ledger
 from rlhf import huggingface
 
+KNOWN = 128
+"""Windows that the model learns."""
 BAR = 1.25
 """What seconds per probe and memory may grow by, from the smallest file to any other."""
 
@@ -37,7 +39,7 @@ class Sizes:
     target: int = 64
     """Tokens."""
     passes: int = 60
-    """Over the 128 windows that the model learns."""
+    """Over the windows that the model learns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ def audit(folder: Path, count: int) -> Cost:
 
 def compare(counts: Sequence[int], sizes: Sizes) -> Iterator[Row]:
     """Rows of seconds per probe and of memory, for every number of probes but the first."""
-    bench = prepare("1m", sizes.target, Taught(prompt=sizes.prompt, passes=sizes.passes))
+    bench = prepare("1m", sizes.target, Taught(probes=KNOWN, prompt=sizes.prompt, passes=sizes.passes))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         huggingface.write(folder / "model", bench.decoder.config, bench.params, tokenizer=bench.tokenizer)
@@ -135,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = command.parse_args(arguments)
     sizes = commandline.sized(command, options, Sizes())
-    if len(options.counts) < 2 or min(options.counts) < 128:
-        command.error(f"expected --counts of at least two numbers from 128 on, got {options.counts}")
+    if len(options.counts) < 2 or min(options.counts) < KNOWN:
+        command.error(f"expected --counts of at least two numbers from {KNOWN} on, got {options.counts}")
     commandline.teller(options)(commandline.machine())
     commandline.show(list(compare(options.counts, sizes)), options)
     return 0

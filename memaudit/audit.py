@@ -33,6 +33,7 @@ MODEL, CONTROL = "model", "control"
 STAGE = "given"
 """The one stage of an audit of a finished model."""
 _TOKENISED = 256  # probes that are tokenised together
+_POOLED = 16  # batches that our own decoder is given in one call: it fills the places of rows that finish
 _FULL = 256  # tokens of prompt and target up to which a batch has as many rows as it may
 
 
@@ -217,11 +218,11 @@ def _with_tokens(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Probes of one shape that are asked together."""
+    """Probes of one shape that are put to a backend in one call."""
 
     ids: tuple[int, ...]
     rows: int
-    """Rows that a batch of this shape has; the last one of a shape may have fewer probes."""
+    """That are asked at once."""
 
 
 def ask(
@@ -266,17 +267,25 @@ def _batches(sizes: Sequence[tuple[int, int, int]], backend: Backend, *, halved:
     for (context, more), group in groupby(sorted(sizes, key=shape), key=shape):
         rows = max(1, min(most, most * _FULL // max(1, context + more)))
         ids = [size[0] for size in group]
-        for start in range(0, len(ids), rows):
-            yield _Batch(tuple(ids[start : start + rows]), rows)
+        count = rows * _POOLED if isinstance(backend, Jax) else rows
+        for start in range(0, len(ids), count):
+            yield _Batch(tuple(ids[start : start + count]), rows)
 
 
 def _answers(
     backend: Backend, ledger: Ledger, batches: Sequence[_Batch], terms: Terms, anew: bool
 ) -> Iterator[list[Observation]]:
     """Ask batch after batch, or several at once where the backend can. What was heard comes before a fault does."""
+    if isinstance(backend, Jax):
+        for batch in batches:
+            probes, examples = _read(ledger, batch, backend if anew else None)
+            said = backend.observe(probes, examples, terms.levels, closing=terms.closing, batch=batch.rows)
+            while some := list(islice(said, batch.rows)):
+                yield some
+        return
     if backend.parallel == 1:
         for batch in batches:
-            yield _observe(backend, batch, *_read(ledger, batch, backend if anew else None), terms)
+            yield observe(backend, *_read(ledger, batch, backend if anew else None), terms)
         return
     waiting = iter(batches)
     with ThreadPoolExecutor(backend.parallel) as pool:
@@ -284,11 +293,8 @@ def _answers(
         fault: BaseException | None = None
         while True:
             while fault is None and len(open_calls) < backend.parallel and (batch := next(waiting, None)):
-                open_calls.add(
-                    pool.submit(
-                        _observe, backend, batch, *_read(ledger, batch, backend if anew else None), terms
-                    )
-                )
+                read = _read(ledger, batch, backend if anew else None)
+                open_calls.add(pool.submit(observe, backend, *read, terms))
             if not open_calls:
                 break
             done, open_calls = wait(open_calls, return_when=FIRST_COMPLETED)
@@ -309,14 +315,6 @@ def _read(ledger: Ledger, batch: _Batch, encoder: Backend | None) -> tuple[list[
         behind = [examples[p.example_id].text[len(p.prefix) + len(p.target) :] or None for p in probes]
         probes = list(_with_tokens(probes, behind, encoder))
     return probes, examples
-
-
-def _observe(
-    backend: Backend, batch: _Batch, probes: list[Probe], examples: dict[str, Example], terms: Terms
-) -> list[Observation]:
-    if isinstance(backend, Jax):
-        return list(backend.observe(probes, examples, terms.levels, closing=terms.closing, batch=batch.rows))
-    return observe(backend, probes, examples, terms)
 
 
 def observe(
