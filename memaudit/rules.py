@@ -44,7 +44,7 @@ class Audit(Section):
     samples: Natural = 8
     """Answers drawn to each RL prompt, after stages that roll out (Min-NN distance, arXiv 2602.11792); 0: none."""
     every: Natural = 0
-    """Steps of a stage after which a sample of the probes is asked; 0: only when a stage is done."""
+    """Steps of a stage after which a sample of the probes is asked, for near copies at `exact` alone; 0: never."""
     sample: Share = 0.05
     """Share of the probes that are asked then: the same ones at every step, in every stage and in both twins."""
 

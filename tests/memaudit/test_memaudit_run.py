@@ -111,7 +111,10 @@ def test_every_probe_is_asked_after_every_stage_of_both_twins(walked: Walked) ->
     observations = db.execute(
         f"SELECT COUNT(*) FROM {final} JOIN observations o ON o.checkpoint_id = c.id WHERE o.asking = 0"
     ).fetchone()[0]
-    levels = db.execute("SELECT DISTINCT COUNT(*) FROM matches GROUP BY observation_id").fetchall()
+    levels = db.execute(
+        f"SELECT DISTINCT COUNT(*) FROM {final} JOIN observations o ON o.checkpoint_id = c.id "
+        "JOIN matches m ON m.observation_id = o.id GROUP BY o.id"
+    ).fetchall()
     lengths = db.execute(
         "SELECT json_array_length(o.logprobs), length(o.argmax), json_array_length(p.target_tokens) "
         "FROM observations o JOIN probes p ON p.id = o.probe_id WHERE o.logprobs IS NOT NULL"
