@@ -8,10 +8,11 @@ from token ids to verdicts at level `exact` with threshold 0.1:
 - our own full decoding, `rlhf.generate` for every probe, and the same comparison;
 - `transformers.generate` on the same weights, exported, and rapidfuzz.
 
-All run in one process and in turns, on a CPU with as many threads as there are cores; a figure is the fastest of the
-rounds. Where the two libraries' verdicts differ it is counted and named. `bound` is what could be reached at best if
-nothing but the arithmetic of one pass over prompts and targets had to be paid, in multiples of transformers. Needs
-torch and transformers; exits with 2 without. A missed bar is named and does not fail.
+All run in one process and in turns, on a CPU with as many threads as there are cores, or on the GPU that jax finds,
+where nobody has to watch; a figure is the fastest of the rounds. Where the two libraries' verdicts differ it is counted
+and named. `bound` is what could be reached at best if nothing but the arithmetic of one pass over prompts and targets
+had to be paid, in multiples of transformers. Needs torch and transformers; exits with 2 without. A missed bar is named
+and does not fail.
 """
 
 import importlib
@@ -48,8 +49,8 @@ from rlhf.tokenizer import Tokenizer
 
 PEERS = ("torch", "transformers")
 THRESHOLD = 0.1
-BARS = {0.1: 4.0, 1.0: 3.0}
-"""Share of the population that is memorized -> the bar against transformers."""
+BARS = {"cpu": {0.1: 4.0, 1.0: 3.0}, "gpu": {0.1: 10.0, 1.0: 10.0}}
+"""Device -> share of the population that is memorized -> the bar against transformers."""
 Verdicts = list[bool]
 Side = Callable[[], Verdicts]
 
@@ -197,7 +198,7 @@ def theirs(bench: Bench, probes: Sequence[Probe], sizes: Sizes, model: Any) -> S
     def judge() -> Verdicts:
         verdicts = []
         for some in _batches(probes, sizes.batch):
-            prompts = torch.tensor([[tokenizer.bos, *p.prefix_tokens] for p in some])
+            prompts = torch.tensor([[tokenizer.bos, *p.prefix_tokens] for p in some], device=model.device)
             with torch.inference_mode():
                 found = model.generate(
                     prompts,
@@ -224,7 +225,10 @@ def exported(bench: Bench) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/model"
         huggingface.write(path, bench.decoder.config, bench.params, tokenizer=bench.tokenizer)
-        return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    if jax.default_backend() == "gpu" and not torch.cuda.is_available():
+        raise SystemExit("expected a torch that sees the GPU that jax runs on, got one without CUDA")
+    return model.to("cuda" if jax.default_backend() == "gpu" else "cpu")
 
 
 def _batches(probes: Sequence[Probe], size: int) -> Iterator[Sequence[Probe]]:
@@ -304,7 +308,7 @@ def compare(
             ours=f"{count / mine:,.0f}/s",
             theirs=f"transformers {count / other:,.0f}/s",
             ratio=other / mine,
-            bar=BARS.get(share),
+            bar=BARS.get(jax.default_backend(), {}).get(share),
         )
         yield Row(
             name=f"{name}_full",
