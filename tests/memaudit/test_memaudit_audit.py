@@ -79,6 +79,16 @@ def test_what_the_model_was_shown_is_found_and_nothing_of_the_control(given: Pat
     assert all("secret" in line["completion"] for line in lines[:SHOWN])
 
 
+def test_what_the_control_says_as_well_is_no_leak(given: Path, tmp_path: Path) -> None:
+    asked = str(given / "probes.jsonl")
+    with audit(asked, opened(given), opened(given), tmp_path / "out", TERMS, Quiet()) as ledger:
+        found = tally(ledger)
+    assert (found.leaks, found.leaks_total) == ([], 0)
+    near = next(row for row in found.rows if (row.level, row.definition) == ("exact", "near"))
+    assert near.control is not None
+    assert near.model.count == near.control.count == SHOWN
+
+
 def test_verdicts_are_those_of_decoding_everything_by_the_protocol(
     taught: Taught, given: Path, tmp_path: Path
 ) -> None:

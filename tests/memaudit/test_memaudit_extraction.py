@@ -155,6 +155,19 @@ def test_a_verdict_that_is_closed_early_is_that_of_the_whole_completion(
                 assert equal.decide(match, None) == equal.decide(true, None)
         for start, (got, total) in known.recovered.items():
             assert (found.recovered[start][0] == total) == (got == total)
+        # Once all of the target is said there is nothing to wait for: no more than the token that is known already.
+        target = probes[name - 1].target
+        if closing is not None and not known.recovered and all(known.scores.argmax):
+            assert len(tokenizer.encode(found.completion[len(target) :])) <= 1
+    # In batches so small that answers wait for a place, each is the same.
+    fewer = replace(shared, probes=probes[::3], batch=3, closing=closing, scored=scored)
+    for found in fewer.observe(params):
+        known = early[found.probe_id]
+        assert (found.completion, found.ended, found.matches) == (
+            known.completion,
+            known.ended,
+            known.matches,
+        )
     assert (shorter > len(probes) / 4) == (at_least > len(probes) / 4) == (closing is not None)
 
 
