@@ -148,9 +148,8 @@ learning_rate = 1e-3
 warmup = 1
 accumulate = 2
 """
-    recipe = parse(
-        TINY + more, where="more", changes=["stages.pretrain.infill=0.5", "stages.sft.loss_on=all"]
-    )
+    changes = ["stages.pretrain.infill=0.5", "stages.sft.loss_on=all", "audit.every=0", "audit.twice=0.0"]
+    recipe = parse(TINY + more, where="more", changes=changes)
     findings = run(recipe, tmp_path / "run", Quiet())
     stages = {stage.name: stage for stage in findings.stages}
     assert stages["grpo"].role == stages["rloo"].role == "prompt"
