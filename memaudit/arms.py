@@ -7,7 +7,6 @@ control model's, if there is one.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from memaudit.audit import CONTROL, MODEL
 from memaudit.cases import Facts, lineage
@@ -74,15 +73,6 @@ class _Run:
         self.facts = Facts(ledger, recipe)
         self.ledger, self.recipe = ledger, recipe
 
-    @cached_property
-    def readings(self) -> dict[tuple[str, str], dict[str, list[float]]]:
-        """(stage id, quantity) -> example id -> numbers."""
-        return {
-            (record.id, quantity): self.ledger.answers.readings(record.id, quantity)
-            for record in self.facts.walks.values()
-            for quantity in READINGS
-        }
-
     def groups(self) -> Iterator[Group]:
         """Cohorts after stages, in the order of the stages."""
         documents = self.ledger.examples(probed=False)
@@ -110,7 +100,11 @@ class _Run:
                 {
                     quantity: values
                     for quantity in READINGS
-                    if (values := self.readings[self.facts.walks[t, stage].id, quantity].get(c.example.id))
+                    if (
+                        values := self.facts.readings(self.facts.walks[t, stage].id, quantity).get(
+                            c.example.id
+                        )
+                    )
                 }
                 for t, c in zip(twins, cases, strict=True)
             ],

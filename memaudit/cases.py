@@ -43,7 +43,7 @@ class Facts:
         self._observed: dict[str, dict[int, Observation]] = {
             record.id: ledger.answers.of_stage(record.id) for record in self.walks.values()
         }
-
+        self._read: dict[tuple[str, str], dict[str, list[float]]] = {}
         self._again = {
             record.id: ledger.answers.of_stage(record.id, asking=1) for record in self.walks.values()
         }
@@ -59,6 +59,12 @@ class Facts:
                     verdicts = [self._decide(o, level, definition) for o in (first, again)]
                     found += [verdicts[0] != verdicts[1]] if verdicts[0] is not None else []
         return found
+
+    def readings(self, stage_id: str, quantity: str) -> dict[str, list[float]]:
+        """Example id -> a quantity's numbers, of what a stage made."""
+        if (stage_id, quantity) not in self._read:
+            self._read[stage_id, quantity] = self.ledger.answers.readings(stage_id, quantity)
+        return self._read[stage_id, quantity]
 
     def observation(self, stage: str, twin: str, case: Case) -> Observation:
         """What a twin's checkpoint of a stage said to the case's probe."""

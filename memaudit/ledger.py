@@ -15,7 +15,7 @@ from typing import Any
 
 from memaudit.answers import Answers
 from memaudit.errors import BadInput
-from memaudit.records import Checkpoint, Example, Probe, StageRecord
+from memaudit.records import Example, Finished, Probe, StageRecord
 from probes import Secret
 
 LEDGER = "ledger.sqlite"
@@ -23,12 +23,6 @@ LEDGER = "ledger.sqlite"
 SCHEMA_VERSION = 5
 
 _SCHEMA = (resources.files("memaudit") / "schema.sql").read_text(encoding="utf-8")
-
-
-Exposures = Mapping[tuple[int, str, str], int]
-"""(step, role, example id) -> times."""
-Updates = Sequence[tuple[int, Mapping[str, float]]]
-"""Step and metrics of each update, in order."""
 
 
 class Ledger:
@@ -201,21 +195,23 @@ class Ledger:
 
     # stages
 
-    def add_stage(
-        self, stage: StageRecord, *, exposures: Exposures, updates: Updates, checkpoints: Iterable[Checkpoint]
-    ) -> None:
+    def add_stage(self, finished: Finished) -> None:
         """Write all that a finished and audited stage leaves, in one transaction."""
+        stage = finished.stage
         with self._transaction():
             self._enter(stage)
             self._db.executemany(
                 "INSERT INTO exposures VALUES (?, ?, ?, ?, ?)",
-                [(stage.id, step, role, name, n) for (step, role, name), n in sorted(exposures.items())],
+                [
+                    (stage.id, step, role, name, n)
+                    for (step, role, name), n in sorted(finished.exposures.items())
+                ],
             )
             self._db.executemany(
                 "INSERT INTO updates VALUES (?, ?, ?)",
-                [(stage.id, step, json.dumps(dict(metrics))) for step, metrics in updates],
+                [(stage.id, step, json.dumps(dict(metrics))) for step, metrics in finished.updates],
             )
-            for made in checkpoints:
+            for made in finished.checkpoints:
                 number = self.answers.enter(stage.id, made.step, made.path)
                 self.answers.put(number, made.observations, seconds=made.seconds)
                 self.answers.put(number, made.again, asking=1)
@@ -234,9 +230,9 @@ class Ledger:
             self._enter(stage)
             self._walk(twin, stage.name, stage.id, position)
 
-    def has_stage(self, stage_id: str) -> bool:
-        """Whether the stage is done."""
-        return bool(self._db.execute("SELECT 1 FROM stages WHERE id = ?", (stage_id,)).fetchone())
+    def stages(self) -> set[str]:
+        """The ids of the stages that are done."""
+        return {row[0] for row in self._db.execute("SELECT id FROM stages")}
 
     def walk(self, twin: str, stage: str, stage_id: str, position: int) -> None:
         """Note that a twin's walk goes through a finished stage."""
@@ -274,7 +270,7 @@ class Ledger:
             "ORDER BY example_id, position, twin, role"
         ).fetchall()
 
-    def updates(self, stage_id: str) -> Updates:
+    def updates(self, stage_id: str) -> list[tuple[int, dict[str, float]]]:
         """What a stage told of its updates."""
         return [
             (step, json.loads(metrics))

@@ -52,6 +52,9 @@ class StageSection(Section):
     """Pieces that each update's rows are gone through in: less memory, the same update."""
     lora: LoraSection | None = None
     """Train adapters instead of the parameters; they are merged when the stage ends."""
+    randomness: Name | None = None
+    """The stage whose order of showing and whose draws it shares, so that the two differ in nothing else; without one,
+    its own."""
 
 
 class Pretrain(StageSection):

@@ -8,6 +8,9 @@ By quantity, each of one example:
 - `filling_reward`, after a reward stage, of synthetic secrets: its score of the text, numbered as `filling_loss`.
 - `preferred_logprob`, `rejected_logprob`, `preferred_reference`, `rejected_reference`, after a stage of direct
   preference learning: nats of both continuations of a pair, summed, under the policy and under its parent.
+- `answer_reward`, after a reward stage and after every stage that learns from its scores or pairs: the score of an
+  answer to an example's prefix that the policy draws (of a reward stage: its parent does). Of the examples of the
+  reward stage's cohort that the twin does not see: the task reward, where nothing was learnt by heart.
 - `nearest`, after a stage that rolls out: for each of several answers to the example, its normalised edit distance
   to the nearest of the others.
 
@@ -25,8 +28,9 @@ import numpy as np
 
 from memaudit.attacks import nearest_distances
 from memaudit.methods import OnPolicy, Preference, RewardStage
+from memaudit.recipe import cohort_of, uses
 from memaudit.records import Example, Probe, Reading
-from memaudit.stages import Result, Setting, seed_of
+from memaudit.stages import Result, Setting, seed_of, stage_seed
 from memaudit.training import PAIRS, load_pairs, save_pairs
 from probes import canaries
 from rlhf import reward
@@ -90,8 +94,12 @@ class Reader:
             scorer = reward.RewardModel(decoder, result.params(decoder))
             parent = needed[config.parent or ""].language_model(decoder)
             yield from self._rewards(twin, stage, config, result, scorer, parent)
+            yield from self._answers(twin, stage, parent, scorer)
         if isinstance(config, Preference):
             yield from self._preferences(config, params, needed)
+        if isinstance(config, Preference | OnPolicy):
+            by = needed[config.pairs if isinstance(config, Preference) else config.reward]
+            yield from self._answers(twin, stage, params, reward.RewardModel(decoder, by.params(decoder)))
         if isinstance(config, OnPolicy) and recipe.audit.samples:
             yield from self._nearest(stage, config, params)
 
@@ -106,7 +114,7 @@ class Reader:
     ) -> Iterator[Reading]:
         own = load_pairs(result.folder / PAIRS)
         unseen = self._pairs(
-            [p for e, p in self._asked if e.cohort == config.cohort and e.half != twin], stage, parent
+            self._unseen(config.cohort, twin), parent, stage_seed(self.setting.recipe, stage)
         )
         save_pairs(result.folder / UNSEEN, unseen)
         for pairs in (own, unseen):
@@ -126,14 +134,30 @@ class Reader:
                     _scored(scorer, _taken(fillings, chosen)),
                 )
 
-    def _pairs(self, probes: Sequence[Probe], stage: str, parent: Params) -> Pairs:
+    def _unseen(self, cohort: str, twin: str) -> list[Probe]:
+        return [p for e, p in self._asked if e.cohort == cohort and e.half != twin]
+
+    def _answers(
+        self, twin: str, stage: str, policy: Params, scorer: reward.RewardModel
+    ) -> Iterator[Reading]:
+        recipe = self.setting.recipe
+        # Of all stages that are steered by one cohort, the answers to the same prompts, drawn with the same luck.
+        probes = self._unseen(cohort_of(recipe, self._scoring(stage)) or "", twin)
+        drawn = self._pairs(probes, policy, seed_of(recipe, "answers")).rejected
+        yield from _numbered("answer_reward", [(row[0], 0) for row in drawn.ids], _scored(scorer, drawn))
+
+    def _scoring(self, stage: str) -> str:
+        """The reward stage whose scores or pairs a stage learns from; of a reward stage, itself."""
+        return next(iter(uses(self.setting.recipe, stage)), stage)
+
+    def _pairs(self, probes: Sequence[Probe], parent: Params, seed: int) -> Pairs:
         tokenizer = self.setting.population.tokenizer
         return reward.sample_pairs(
             parent,
             self._prompts(probes, whole=False),
             [p.target_tokens for p in probes],
             decoder=self.setting.decoder,
-            key=jax.random.key(seed_of(self.setting.recipe, stage)),
+            key=jax.random.key(seed),
             time=self.setting.time,
             pad=tokenizer.pad,
         )

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -300,6 +300,11 @@ def parse(text: str, *, where: str, changes: Sequence[str] = ()) -> Recipe:
         raise BadInput(f"{where}: expected TOML, got something else: {error}") from None
     for change in changes:
         _apply(data, change)
+    return checked(data, where=where)
+
+
+def checked(data: Mapping[str, Any], *, where: str) -> Recipe:
+    """The recipe that a parsed TOML file says; `where` names it in errors."""
     try:
         recipe = Recipe.model_validate(data)
         _check(recipe)
@@ -331,16 +336,22 @@ def _apply(data: dict[str, Any], change: str) -> None:
 
 def _one_line(error: ValidationError) -> str:
     """The first fault of a recipe, with its key, what was expected and what came."""
-    fault = error.errors(include_url=False)[0]
     # The discriminator puts the method into the path: stages.sft.<sft>.batch.
-    parts = [str(p) for p in fault["loc"]]
+    parts = [str(p) for p in error.errors(include_url=False)[0]["loc"]]
     if len(parts) > 2 and parts[0] == "stages":
         del parts[2]
-    key = ".".join(parts) or "recipe"
+    return one_line(error, parts, lambda: _known(parts[:-1], error))
+
+
+def one_line(error: ValidationError, path: Sequence[str], known: Callable[[], str]) -> str:
+    """The first fault that pydantic found in a file: its key, what was expected and what came.
+
+    `known` tells the keys that there may be, where one is not.
+    """
+    fault = error.errors(include_url=False)[0]
+    key = ".".join(path) or "file"
     if fault["type"] == "extra_forbidden":
-        return (
-            f"{key}: expected no such key, got {fault['input']!r}: known here are {_known(parts[:-1], error)}"
-        )
+        return f"{key}: expected no such key, got {fault['input']!r}: known here are {known()}"
     if fault["type"] == "missing":
         return f"{key}: expected a value, got none: set {key}"
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -114,3 +114,16 @@ class StageRecord:
     steps: int
     seconds: float
     audit_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """All that a stage leaves in the ledger when it has been trained and audited."""
+
+    stage: StageRecord
+    exposures: Mapping[tuple[int, str, str], int]
+    """(step, role, example id) -> times."""
+    updates: Sequence[tuple[int, Mapping[str, float]]]
+    """Step and metrics of each update, in order."""
+    checkpoints: Sequence[Checkpoint]
+    """In the order of their steps; the last is what the stage made."""

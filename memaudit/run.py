@@ -9,83 +9,32 @@
 A stage that is in the ledger is done and is not run again; one that was killed goes on from its last state.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 import jax
 
 import probes
 from memaudit import corpus as corpora
-from memaudit.auditor import Auditor
-from memaudit.cohorts import TWINS, populate
+from memaudit.cohorts import populate
+from memaudit.corpus import Corpus
+from memaudit.course import Leg, course
 from memaudit.documents import write_documents
 from memaudit.errors import BadInput
-from memaudit.extraction import Interrogation
 from memaudit.findings import conclude
+from memaudit.instruments import Instruments, setting_of
 from memaudit.ledger import LEDGER, Ledger
-from memaudit.progress import Progress, watched
-from memaudit.readings import Reader
-from memaudit.recipe import Recipe, dumps, ordered, uses
-from memaudit.records import Checkpoint, StageRecord
-from memaudit.sample import drawn, rank
-from memaudit.stages import Result, Setting, key_of, run_stage, steps_of
-from memaudit.timeline import Timeline
+from memaudit.progress import Progress
+from memaudit.recipe import Recipe, dumps
+from memaudit.records import Finished
+from memaudit.stages import Setting
 from memaudit.versions import versions
 from reports import Findings
-from rlhf.checkpoint import Saver, Unusable
-from rlhf.events import Hook, StageStarted, Updated
 from rlhf.mesh import Layout
-from rlhf.metrics import MetricsFile, TensorBoard, tensorboard_installed
-from rlhf.model import Decoder
-from rlhf.presets import preset
-from rlhf.sampling import Sampler
 
 RECIPE = "recipe.toml"
-
-
-class _Steps(Hook):
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def on_stage_started(self, event: StageStarted) -> None:
-        if event.first:
-            self._progress.say(f"goes on after step {event.first} of {event.steps}")
-            self._progress.skip(event.first)
-
-    def on_update(self, event: Updated) -> None:
-        self._progress.advance(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Walk:
-    """What the stages of one run have in common."""
-
-    setting: Setting
-    interrogation: Interrogation
-    reader: Reader
-    ledger: Ledger
-    progress: Progress
-
-    @cached_property
-    def again(self) -> Interrogation | None:
-        """A sample of the probes in another order and batch size, if any are to be asked twice."""
-        asking, share = self.interrogation, self.setting.recipe.audit.twice
-        probes = sorted((p for p in asking.probes if drawn(p.id, share)), key=lambda p: rank(p.id))
-        return replace(asking, probes=probes, batch=-(-asking.batch // 2), scored=False) if probes else None
-
-    @cached_property
-    def passing(self) -> Interrogation | None:
-        """The sample that is asked while a stage is trained, if one is: for its verdicts alone."""
-        asking, audit = self.interrogation, self.setting.recipe.audit
-        probes = [p for p in asking.probes if drawn(p.id, audit.sample)] if audit.every else []
-        batch = min(asking.batch, len(probes))
-        # Parsers of the other levels, and waiting for secrets, would take longer than the model does.
-        plain = {name: replace(example, secrets=()) for name, example in asking.examples.items()}
-        less = {"closing": audit.threshold, "scored": False, "samplers": (), "levels": ("exact",)}
-        return replace(asking, probes=probes, batch=batch, examples=plain, **less) if probes else None
 
 
 def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
@@ -93,18 +42,12 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
 
     Raises BadInput, with nothing written, if the folder holds anything else or the corpus does not suffice.
     """
-    _check_folder(folder, recipe)
-    _check_devices(recipe)
+    _check(recipe, folder)
     progress.say("reading the corpus")
-    corpus = corpora.load(
-        recipe.corpus.source,
-        recipe.corpus.path or None,
-        exclude=recipe.corpus.exclude,
-        smallest=recipe.corpus.smallest,
-        largest=recipe.corpus.largest,
-    )
+    corpus = read(recipe)
     progress.say(f"{corpus.description}; drawing cohorts")
-    population = populate(corpus, recipe)
+    plan = Plan.of(recipe, folder, corpus)
+    population = plan.setting.population
     progress.say(f"{len(population.public)} public examples, {len(population.examples)} in cohorts")
     for language in sorted({e.language for e in population.examples}):
         if probes.lexer(language) == "generic":
@@ -112,56 +55,101 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
                 f"{language}: not a language that is known, so a generic lexer; "
                 "layout, code and renamed are one level"
             )
-    decoder = Decoder(preset(recipe.model.preset, population.tokenizer.vocabulary), recipe.model.dtype)
-    setting = Setting(recipe=recipe, population=population, decoder=decoder, folder=folder / "stages")
-    interrogation = Interrogation(
-        decoder=decoder,
-        tokenizer=population.tokenizer,
-        levels=recipe.audit.levels,
-        batch=min(recipe.audit.batch, len(population.probes)),
-        examples={e.id: e for e in population.examples},
-        probes=population.probes,
-        context=1 + max(len(p.prefix_tokens) for p in population.probes),
-        budget=max(len(p.target_tokens) for p in population.probes),
-        samplers=tuple(Sampler(**s.model_dump()) for s in recipe.audit.samplers),
+    instruments = Instruments(plan.setting)
+    with plan.open() as ledger:
+        done = ledger.stages()
+        for leg in plan.legs:
+            if leg.key in done:
+                instruments.result(leg.stage, leg.key)
+                progress.say(f"{leg.title}: already done")
+                plan.enter(ledger, leg)
+            else:
+                plan.enter(ledger, leg, instruments.carry_out(leg, progress))
+        finish(ledger)
+        findings = conclude(ledger, recipe)
+    write_documents(findings, folder)
+    return findings
+
+
+def read(recipe: Recipe) -> Corpus:
+    """The corpus that a recipe names."""
+    return corpora.load(
+        recipe.corpus.source,
+        recipe.corpus.path or None,
+        exclude=recipe.corpus.exclude,
+        smallest=recipe.corpus.smallest,
+        largest=recipe.corpus.largest,
     )
 
-    # The recipe first: it is by its recipe that a directory is known to hold this run.
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECIPE).write_text(dumps(recipe), encoding="utf-8")
-    setting.folder.mkdir(exist_ok=True)
-    with Ledger(folder / LEDGER) as ledger:
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run that could start, or go on: its population is drawn, its legs are known, and nothing is written yet."""
+
+    folder: Path
+    setting: Setting
+    corpus: str
+    """One line about it."""
+    legs: Sequence[Leg]
+
+    @classmethod
+    def of(cls, recipe: Recipe, folder: Path, corpus: Corpus) -> "Plan":
+        """Raises BadInput where the folder holds anything else, or the corpus or this machine does not suffice."""
+        _check(recipe, folder)
+        setting = setting_of(recipe, populate(corpus, recipe), folder)
+        return cls(folder=folder, setting=setting, corpus=corpus.description, legs=course(setting))
+
+    def open(self) -> Ledger:
+        """The run's ledger, with its population in it; what is not there yet is made."""
+        recipe, population = self.setting.recipe, self.setting.population
+        # The recipe first: it is by its recipe that a directory is known to hold this run.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / RECIPE).write_text(dumps(recipe), encoding="utf-8")
+        self.setting.folder.mkdir(exist_ok=True)
+        ledger = Ledger(self.folder / LEDGER)
         if not ledger.count("examples"):
             ledger.add_examples(
                 (*population.public, *population.examples),
                 population.probes,
                 {
                     "recipe": dumps(recipe),
-                    "corpus": corpus.description,
+                    "corpus": self.corpus,
                     "threshold": recipe.audit.threshold,
                     "versions": versions(),
-                    "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "started": _now(),
                     "finished": None,
                 },
             )
         elif {e.id for e in ledger.examples()} != {e.id for e in population.examples}:
+            ledger.close()
             raise BadInput(
-                f"{folder}: expected the corpus that the run was started with, got another: its code has changed "
+                f"{self.folder}: expected the corpus that the run was started with, got another: its code has changed "
                 "since. Set --out to a new directory"
             )
-        _walk(
-            _Walk(
-                setting=setting,
-                interrogation=interrogation,
-                reader=Reader(setting),
-                ledger=ledger,
-                progress=progress,
-            )
-        )
-        ledger.settle({"finished": datetime.now(UTC).isoformat(timespec="seconds")})
-        findings = conclude(ledger, recipe)
-    write_documents(findings, folder)
-    return findings
+        return ledger
+
+    def enter(self, ledger: Ledger, leg: Leg, finished: Finished | None = None) -> None:
+        """Write down that a leg is done: what it left, unless the ledger has it, and whose way goes through it."""
+        if finished is not None:
+            ledger.add_stage(finished)
+        for twin in leg.twins:
+            ledger.walk(twin, leg.stage, leg.key, leg.position)
+        # Not before the ledger has it; and where a run was killed in between, it is still there.
+        Instruments(self.setting).saver(leg).clear()
+
+
+def finish(ledger: Ledger) -> None:
+    """Note that all of a run is done."""
+    ledger.settle({"finished": _now()})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _check(recipe: Recipe, folder: Path) -> None:
+    _check_folder(folder, recipe)
+    _check_devices(recipe)
 
 
 def _check_folder(folder: Path, recipe: Recipe) -> None:
@@ -186,87 +174,3 @@ def _check_devices(recipe: Recipe) -> None:
             f"devices: expected data * fsdp * tensor of at most {found}, the number of devices there are "
             f"({jax.devices()[0].device_kind}), got {wanted}: set them smaller"
         )
-
-
-def _walk(walk: _Walk) -> None:
-    recipe = walk.setting.recipe
-    keys: dict[str, dict[str, str]] = {twin: {} for twin in TWINS}
-    results: dict[str, dict[str, Result]] = {twin: {} for twin in TWINS}
-    for position, stage in enumerate(ordered(recipe)):
-        for twin in TWINS:
-            key = key_of(walk.setting, twin, stage, keys[twin])
-            # What shows both twins the same is one stage, run once.
-            twice = key in [keys[other].get(stage) for other in TWINS]
-            keys[twin][stage] = key
-            results[twin][stage] = (
-                results[TWINS[0]][stage] if twice else _stage(walk, twin, stage, key, results[twin])
-            )
-            walk.ledger.walk(twin, stage, key, position)
-
-
-def _stage(walk: _Walk, twin: str, stage: str, key: str, needed: Mapping[str, Result]) -> Result:
-    setting, recipe = walk.setting, walk.setting.recipe
-    config = recipe.stages[stage]
-    folder = setting.folder / key
-    title = stage if config.method == "pretrain" else f"{stage}, twin {twin}"
-    saver = Saver(folder=folder / "state", every=recipe.checkpoints.every, identity=key)
-    if walk.ledger.has_stage(key):
-        saver.clear()  # A run may have been killed before it did.
-        result = Result(folder=folder, scalar=config.method == "reward")
-        if not result.path.is_dir():
-            raise BadInput(
-                f"{result.path}: expected the parameters of the finished stage {stage!r}, got nothing: "
-                "put them back, or set --out to a new directory"
-            )
-        walk.progress.say(f"{title}: already done")
-        return result
-
-    folder.mkdir(exist_ok=True)
-    steps = steps_of(setting, twin, stage)
-    auditor, metrics = Auditor(folder / "exposures.jsonl"), MetricsFile(folder / "metrics.jsonl")
-    hooks: list[Hook] = [auditor, metrics, _Steps(walk.progress)]
-    timeline = None
-    if walk.passing is not None:
-        timeline = Timeline(
-            folder / "timeline.jsonl",
-            walk.passing,
-            every=recipe.audit.every,
-            layout=Layout(**recipe.devices.model_dump()),
-        )
-        hooks.append(timeline)
-    if tensorboard_installed():
-        hooks.append(TensorBoard(folder / "tensorboard"))
-    inputs = {name: needed[name] for name in (config.parent, *uses(recipe, stage)) if name}
-    with watched(walk.progress, f"{title}: training", steps) as seconds:
-        try:
-            result = run_stage(setting, twin, stage, folder, inputs, hooks, saver)
-        except Unusable as error:
-            raise BadInput(" ".join(str(error).split())) from None
-        trained = seconds()
-    again = walk.again.probes if walk.again else ()
-    with watched(walk.progress, f"{title}: audit", len(walk.interrogation.probes) + len(again)) as seconds:
-        params = result.language_model(setting.decoder)
-        told = walk.progress.advance
-        final = Checkpoint(
-            step=steps,
-            path=str(result.path.relative_to(setting.folder.parent)),
-            observations=list(walk.interrogation.observe(params, told)),
-            again=list(walk.again.observe(params, told)) if walk.again else (),
-            readings=list(walk.reader.read(twin, stage, result, inputs)),
-            seconds=round(seconds(), 3),
-        )
-    walk.ledger.add_stage(
-        StageRecord(
-            id=key,
-            name=stage,
-            method=config.method,
-            steps=steps,
-            seconds=round(trained, 3),
-            audit_seconds=final.seconds,
-        ),
-        exposures=auditor.exposures(),
-        updates=metrics.read(),
-        checkpoints=[*(timeline.checkpoints() if timeline else ()), final],
-    )
-    saver.clear()
-    return result

@@ -44,7 +44,7 @@ class Setting:
         return 1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in self.population.probes)
 
 
-_ASKING = ("training.py", "extraction.py", "timeline.py", "readings.py")
+_ASKING = ("training.py", "instruments.py", "extraction.py", "timeline.py", "readings.py")
 
 
 @cache
@@ -150,6 +150,11 @@ def seed_of(recipe: Recipe, name: str) -> int:
     return random.Random(f"{recipe.seed} {name}").getrandbits(31)
 
 
+def stage_seed(recipe: Recipe, stage: str) -> int:
+    """The seed of a stage's training: its own, or that of the stage whose randomness it shares."""
+    return seed_of(recipe, recipe.stages[stage].randomness or stage)
+
+
 def run_stage(
     setting: Setting,
     twin: str,
@@ -161,7 +166,7 @@ def run_stage(
 ) -> Result:
     """Train a stage into `folder`, or go on with it. `needed` has the results of its parent and of what it uses."""
     config = setting.recipe.stages[stage]
-    seed = seed_of(setting.recipe, stage)
+    seed = stage_seed(setting.recipe, stage)
     if config.parent:
         parent = needed[config.parent].language_model(setting.decoder)
     else:

@@ -1,4 +1,4 @@
-"""Renders the findings of a run, or the tally of a model. Knows nothing of how they were obtained."""
+"""Renders the findings of a run, the tally of a model, or a study. Knows nothing of how they were obtained."""
 
 from reports.audited_html import render_tally_html
 from reports.audited_markdown import render_tally_markdown
@@ -30,6 +30,9 @@ from reports.headline import sentences
 from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.redact import MASK, Redactor, redact
+from reports.study import StudyReport
+from reports.study_html import render_study_html
+from reports.study_markdown import render_study_markdown
 from reports.tally import Asked, CheckpointRow, Leaked, Passage, Tally
 
 __all__ = [
@@ -58,6 +61,7 @@ __all__ = [
     "Shown",
     "Stage",
     "StageTime",
+    "StudyReport",
     "Tally",
     "Times",
     "TransitionRow",
@@ -65,6 +69,8 @@ __all__ = [
     "render_html",
     "render_json",
     "render_markdown",
+    "render_study_html",
+    "render_study_markdown",
     "render_tally_html",
     "render_tally_markdown",
     "sentences",

@@ -10,9 +10,14 @@ from reports.statement import Name, Part, Quoted, Statement
 def listed(statements: Iterable[Statement], *, topics: bool = False) -> str:
     """Return statements as a list, one item each; with `topics` each begins with what it is about."""
     return "\n".join(
-        f"- {f'**{markdown_text(said.topic)}:** ' if topics else ''}{''.join(map(_written, said.parts))}"
+        f"- {f'**{markdown_text(said.topic)}:** ' if topics else ''}{written(said.parts)}"
         for said in statements
     )
+
+
+def written(parts: Iterable[Part]) -> str:
+    """Return words with names among them as Markdown for the middle of a line."""
+    return "".join(map(_written, parts))
 
 
 def _written(part: Part) -> str:

@@ -1,8 +1,7 @@
 """Dose-response, distances and forest plots, as data for the page's own copy of plotly.js."""
 
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from collections.abc import Iterable
+from typing import TypeVar
 
 from reports import selection
 from reports.findings import (
@@ -15,9 +14,12 @@ from reports.findings import (
     Proportion,
     RateRow,
 )
+from reports.forest import Line, draw
 from reports.phrases import measured, nats, often, points
 from reports.selection import View
-from reports.theme import CONTROL, EXPOSED, INDIRECT, INK, NEITHER, Panel, axis, label, layout
+from reports.theme import CONTROL, EXPOSED, INK, Panel, axis, error_bars, label, layout
+
+Row = TypeVar("Row", RateRow, LikelihoodRow)
 
 
 def dose_response(findings: Findings, cohort: str) -> list[Panel]:
@@ -47,7 +49,7 @@ def _dose_panel(stage: str, rows: list[RateRow]) -> Panel:
                 "type": "scatter",
                 "x": [time * apart if logarithmic else time for time in times],
                 "y": [100 * rate.rate for rate in rates],
-                "error_y": _bars([(100 * rate.low, 100 * rate.rate, 100 * rate.high) for rate in rates]),
+                "error_y": error_bars([(100 * rate.low, 100 * rate.rate, 100 * rate.high) for rate in rates]),
                 "mode": "lines+markers",
                 "marker": {
                     "color": colour,
@@ -150,100 +152,42 @@ def _distance_panel(title: str, exposed: DistanceRow, control: DistanceRow, thre
     return Panel(title=title, caption=caption, figure=figure)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """One line of a forest plot."""
-
-    cohort: str
-    stage: str
-    exposure: Exposure
-    difference: Difference
-    words: str
-
-
 def forest(findings: Findings, view: View) -> Panel | None:
     """Draw the paired difference with its interval for every cohort and stage of a view."""
     lines = [
         _line(row, Difference(**{name: 100 * size for name, size in row.difference}), points(row.difference))
-        for row in selection.cells(findings, view).values()
+        for row in _ordered(findings, selection.cells(findings, view).values())
     ]
-    return _forest(findings, lines, "Exposed minus control", "percentage points")
+    return draw(lines, "Exposed minus control", "percentage points")
 
 
 def likelihood_forest(findings: Findings) -> Panel | None:
     """Draw the difference of mean log-probabilities with its interval for every cohort and stage."""
     lines = [
         _line(row, gap, f"{nats(gap.value)} nats per token ({nats(gap.low)} to {nats(gap.high)})")
-        for row in selection.likelihoods(findings).values()
+        for row in _ordered(findings, selection.likelihoods(findings).values())
         for gap in [row.difference]
     ]
-    return _forest(findings, lines, "How much likelier than under the control", "nats per token")
+    return draw(lines, "How much likelier than under the control", "nats per token")
 
 
-def _line(row: RateRow | LikelihoodRow, difference: Difference, words: str) -> _Line:
-    return _Line(
-        cohort=row.cohort, stage=row.stage, exposure=row.exposure, difference=difference, words=words
+def _line(row: RateRow | LikelihoodRow, difference: Difference, words: str) -> Line:
+    return Line(
+        group=row.cohort,
+        name=f"{label(row.cohort)} · after {label(row.stage)}",
+        exposure=row.exposure,
+        low=difference.low,
+        value=difference.value,
+        high=difference.high,
+        words=f"{label(row.cohort)} after {label(row.stage)}: {words}",
     )
 
 
-def _forest(findings: Findings, lines: list[_Line], title: str, unit: str) -> Panel | None:
-    if not lines:
-        return None
-    cohorts = list(dict.fromkeys([*selection.cohort_names(findings), *(line.cohort for line in lines)]))
-    stages = list(dict.fromkeys([*selection.stage_names(findings), *(line.stage for line in lines)]))
-    lines = sorted(lines, key=lambda line: (cohorts.index(line.cohort), stages.index(line.stage)))
-    heights = [0.0]
-    for above, line in pairwise(lines):
-        heights.append(heights[-1] + (1.0 if line.cohort == above.cohort else 1.7))
-    looks: tuple[tuple[Exposure, str, str], ...] = (
-        ("direct", EXPOSED, "circle"),
-        ("indirect", INDIRECT, "diamond"),
-        ("none", NEITHER, "circle-open"),
-    )
-    traces = []
-    for exposure, colour, symbol in looks:
-        drawn = [pair for pair in zip(heights, lines, strict=True) if pair[1].exposure == exposure]
-        gaps = [line.difference for _, line in drawn]
-        traces.append(
-            {
-                "type": "scatter",
-                "x": [gap.value for gap in gaps],
-                "y": [height for height, _ in drawn],
-                "mode": "markers",
-                "error_x": _bars([(gap.low, gap.value, gap.high) for gap in gaps]) | {"color": colour},
-                "marker": {"color": colour, "size": 8, "symbol": symbol},
-                "text": [
-                    f"{label(line.cohort)} after {label(line.stage)}: {line.words}" for _, line in drawn
-                ],
-                "hoverinfo": "text",
-            }
-        )
-    names = [f"{label(line.cohort)} · after {label(line.stage)}" for line in lines]
-    bottom = heights[-1] + 0.8
-    figure = {
-        "data": traces,
-        "layout": layout(
-            height=int(92 + 22 * heights[-1]),
-            margin={"l": 10, "r": 14, "t": 8, "b": 46},
-            xaxis=axis(unit, zeroline=True, zerolinecolor=INK, zerolinewidth=1),
-            yaxis=axis(tickvals=heights, ticktext=names, range=[bottom, -0.8], showgrid=False),
-        ),
-    }
-    above_zero = sum(line.difference.low > 0 for line in lines)
-    caption = f"In {above_zero} of {len(lines)} rows the whole interval lies above zero."
-    return Panel(title=title, caption=caption, figure=figure)
-
-
-def _bars(spans: list[tuple[float, float, float]]) -> dict[str, Any]:
-    """Return error bars for (low, value, high)."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [max(0.0, high - value) for _, value, high in spans],
-        "arrayminus": [max(0.0, value - low) for low, value, _ in spans],
-        "thickness": 1.4,
-        "width": 3,
-    }
+def _ordered(findings: Findings, rows: Iterable[Row]) -> list[Row]:
+    found = list(rows)
+    cohorts = list(dict.fromkeys([*selection.cohort_names(findings), *(row.cohort for row in found)]))
+    stages = list(dict.fromkeys([*selection.stage_names(findings), *(row.stage for row in found)]))
+    return sorted(found, key=lambda row: (cohorts.index(row.cohort), stages.index(row.stage)))
 
 
 def _bin(place: int, bins: int, count: int, arm: str) -> str:

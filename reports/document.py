@@ -1,4 +1,4 @@
-"""Findings, or a tally, as a JSON document."""
+"""Findings, a tally or a study as a JSON document."""
 
 import json
 
@@ -22,6 +22,6 @@ def _plain(value: object) -> object:
         return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, dict):
         return {key: _plain(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value

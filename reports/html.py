@@ -8,27 +8,17 @@ request and no script but the two whose hashes it names.
 from dataclasses import dataclass
 from itertools import groupby
 
-from jinja2.utils import htmlsafe_json_dumps
 from plotly.offline import get_plotlyjs
 
 from reports import charts, curves, flow, selection
 from reports.findings import Findings, RateRow
 from reports.headline import reading, statements
-from reports.page import LEVELS, asset, hashes, inline, policy, template
+from reports.page import LEVELS, Figure, asset, figure_data, figures, hashes, inline, policy, template
 from reports.selection import View
 from reports.statement import Statement
-from reports.theme import PALETTE, Panel
 
 EXAMPLES_SHOWN = 2000
 """How many examples the page lists; it says how many there are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Figure:
-    """A panel with the id of its element."""
-
-    id: str
-    panel: Panel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +28,7 @@ class _Table:
     view: View
     text: str
     cells: dict[tuple[str, str], RateRow]
-    figure: _Figure | None
+    figure: Figure | None
 
 
 def render_html(findings: Findings) -> str:
@@ -48,28 +38,27 @@ def render_html(findings: Findings) -> str:
     likelihood = charts.likelihood_forest(findings)
     by_cohort = {
         "flow": [
-            _numbered("flow", place, flow.flow(findings, cohort)) for place, cohort in enumerate(cohorts)
+            figures(f"flow-{place}", flow.flow(findings, cohort)) for place, cohort in enumerate(cohorts)
         ],
         "dose": [
-            _numbered("dose", place, charts.dose_response(findings, cohort))
+            figures(f"dose-{place}", charts.dose_response(findings, cohort))
             for place, cohort in enumerate(cohorts)
         ],
         "distance": [
-            _numbered("distance", place, charts.distance_histograms(findings, cohort))
+            figures(f"distance-{place}", charts.distance_histograms(findings, cohort))
             for place, cohort in enumerate(cohorts)
         ],
     }
     training = [
-        (stage, _numbered("curve", place, panels))
+        (stage, figures(f"curve-{place}", panels))
         for place, stage in enumerate(selection.stage_names(findings))
         if (panels := curves.curves(findings, stage))
     ]
-    single = None if likelihood is None else _Figure(id="likelihood-forest", panel=likelihood)
-    figures = [figure for groups in by_cohort.values() for group in groups for figure in group]
-    figures += [figure for _, group in training for figure in group]
-    figures += [table.figure for table in tables if table.figure is not None]
-    figures += [] if single is None else [single]
-    data = {"palette": PALETTE, "figures": {figure.id: figure.panel.figure for figure in figures}}
+    single = None if likelihood is None else Figure(id="likelihood-forest", panel=likelihood)
+    drawn = [figure for groups in by_cohort.values() for group in groups for figure in group]
+    drawn += [figure for _, group in training for figure in group]
+    drawn += [table.figure for table in tables if table.figure is not None]
+    drawn += [] if single is None else [single]
     view = selection.default_view(findings)
     plotly, script = inline(get_plotlyjs()), asset("report.js")
     return template("report.html.j2").render(
@@ -98,7 +87,7 @@ def render_html(findings: Findings) -> str:
         style=asset("report.css"),
         plotly=plotly,
         script=script,
-        data=htmlsafe_json_dumps(data, sort_keys=True, allow_nan=False),
+        data=figure_data(drawn),
     )  # fmt: skip
 
 
@@ -116,9 +105,5 @@ def _table(findings: Findings, view: View, place: int) -> _Table:
         view=view,
         text="" if definition is None else definition.text,
         cells=selection.cells(findings, view),
-        figure=None if panel is None else _Figure(id=f"forest-{place}", panel=panel),
+        figure=None if panel is None else Figure(id=f"forest-{place}", panel=panel),
     )
-
-
-def _numbered(chart: str, cohort: int, panels: list[Panel]) -> list[_Figure]:
-    return [_Figure(id=f"{chart}-{cohort}-{place}", panel=panel) for place, panel in enumerate(panels)]

@@ -6,16 +6,20 @@ Every text in a page is hostile. A template escapes it, and `visible` shows what
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from reports import phrases
 from reports.escape import visible
 from reports.redact import MASK
 from reports.statement import Name, judged
+from reports.theme import PALETTE, Panel
 
 LEVELS = {
     "exact": "Texts are compared as they are: nothing is taken away.",
@@ -25,6 +29,25 @@ LEVELS = {
     "shape": "Literals that hold no secret are taken away as well: the same outline.",
 }
 """What each level of comparison takes away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A panel with the id of its element."""
+
+    id: str
+    panel: Panel
+
+
+def figures(name: str, panels: Iterable[Panel]) -> list[Figure]:
+    """Return panels numbered under one name."""
+    return [Figure(id=f"{name}-{place}", panel=panel) for place, panel in enumerate(panels)]
+
+
+def figure_data(drawn: Iterable[Figure]) -> Markup:
+    """Return what `report.js` draws, as JSON that cannot end its script element."""
+    data = {"palette": PALETTE, "figures": {figure.id: figure.panel.figure for figure in drawn}}
+    return htmlsafe_json_dumps(data, sort_keys=True, allow_nan=False)
 
 
 def template(name: str) -> Template:
@@ -90,7 +113,9 @@ def _environment() -> Environment:
 
 def _prose(text: str) -> str:
     """Keep a number and its sign on one line."""
-    return re.sub(r" (?=%)|(?<=\bp) (?=[=<])|(?<=p [=<]) ", "\u00a0", visible(text, lines=False))
+    return re.sub(
+        r" (?=%)|(?<=\bp) (?=[=<])|(?<=p [=<]) |(?<=<) (?=\d)", "\u00a0", visible(text, lines=False)
+    )
 
 
 def _pieces(text: str) -> list[tuple[str, str]]:

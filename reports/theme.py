@@ -12,6 +12,7 @@ from reports.escape import visible
 
 INK, RULE = "#2a2d31", "#dcdad3"
 EXPOSED, CONTROL, INDIRECT, NEITHER = "#d55e00", "#0072b2", "#b8578f", "#85888d"
+GREEN, GOLD, DARK = "#00805c", "#9a7500", "#4d5057"
 PALETTE = {
     INK: "#e4e2dc",
     RULE: "#3b3e43",
@@ -19,6 +20,9 @@ PALETTE = {
     CONTROL: "#56b4e9",
     INDIRECT: "#cc79a7",
     NEITHER: "#8d9096",
+    GREEN: "#2bbf92",
+    GOLD: "#e0b32e",
+    DARK: "#c3c6cb",
     "rgba(213,94,0,0.50)": "rgba(240,134,46,0.55)",
     "rgba(133,136,141,0.22)": "rgba(141,144,150,0.25)",
 }
@@ -35,6 +39,18 @@ class Panel:
     """What to see in it, for people who cannot. Hostile."""
     figure: dict[str, Any]
     """`data` and `layout` for plotly.js, made of JSON values."""
+
+
+def error_bars(spans: list[tuple[float, float, float]]) -> dict[str, Any]:
+    """Return error bars for (low, value, high)."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(0.0, high - value) for _, value, high in spans],
+        "arrayminus": [max(0.0, value - low) for low, value, _ in spans],
+        "thickness": 1.4,
+        "width": 3,
+    }
 
 
 def axis(title: str = "", **more: Any) -> dict[str, Any]:

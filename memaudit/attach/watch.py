@@ -17,7 +17,7 @@ from memaudit.backends import Backend
 from memaudit.documents import conclusion, open_ledger, write_documents
 from memaudit.errors import BadInput
 from memaudit.ledger import LEDGER, Ledger
-from memaudit.records import StageRecord
+from memaudit.records import Finished, StageRecord
 from memaudit.sample import drawn
 from memaudit.sources import printable
 from memaudit.versions import versions
@@ -145,7 +145,7 @@ class Watch:
             new = {key: n for key, n in self._exposures.items() if key[0] > told and key[2] in known}
             if new:
                 record = self._enter(ledger, 0)
-                ledger.add_stage(record, exposures=new, updates=(), checkpoints=())
+                ledger.add_stage(Finished(stage=record, exposures=new, updates=(), checkpoints=()))
             self._told = max(told, *(step for step, _, _ in self._exposures))
         self._exposures.clear()
 

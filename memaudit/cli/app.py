@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from memaudit.cli import audit, measures, probes, recipe, report, run
+from memaudit.cli import audit, measures, probes, recipe, report, run, study
 from memaudit.cli.pages import restart_with_huge_pages
 from memaudit.cli.terminal import complain
 from memaudit.errors import BadInput
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("study")(study.study)
 app.command("audit")(audit.audit)
 app.command("measures")(measures.measures)
 app.command("report")(report.report)

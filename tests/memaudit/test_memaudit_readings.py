@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from tiny import Walked
 
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.readings import UNSEEN
-from memaudit.stages import Result
+from memaudit.stages import Result, seed_of
 from memaudit.training import PAIRS, load_pairs
+from rlhf.batches import Prompts, pad
 from rlhf.likelihood import of_targets
 from rlhf.model import Decoder, hidden_states
 from rlhf.presets import preset
-from rlhf.reward import RewardModel
+from rlhf.reward import RewardModel, sample_pairs
+from rlhf.tokenizer import Tokenizer
 
 COUNTS = {
     "filling_loss": 12 * 4,
@@ -26,14 +29,16 @@ COUNTS = {
     "rejected_logprob": 8,
     "preferred_reference": 8,
     "rejected_reference": 8,
+    "answer_reward": 4,
     "nearest": 8 * 3,
 }
 AFTER = {
     "pretrain": ["filling_loss"],
     "sft": ["filling_loss"],
-    "reward": ["filling_loss", "filling_reward", "preferred_reward", "rejected_reward"],
-    "ppo": ["filling_loss", "nearest"],
+    "reward": ["filling_loss", "filling_reward", "preferred_reward", "rejected_reward", "answer_reward"],
+    "ppo": ["filling_loss", "answer_reward", "nearest"],
     "ipo": [
+        "answer_reward",
         "filling_loss",
         "preferred_logprob",
         "preferred_reference",
@@ -48,7 +53,7 @@ def test_each_stage_leaves_the_readings_of_its_kind_for_both_halves(walked: Walk
         walks = ledger.walks()
         halves = {e.id: (e.cohort, e.half) for e in ledger.examples()}
     db = sqlite3.connect(walked.folder / LEDGER)
-    for (_, stage), record in walks.items():
+    for (twin, stage), record in walks.items():
         found = db.execute(
             "SELECT r.quantity, r.example_id FROM readings r JOIN checkpoints c ON c.id = r.checkpoint_id "
             "WHERE c.stage_id = ?",
@@ -59,6 +64,9 @@ def test_each_stage_leaves_the_readings_of_its_kind_for_both_halves(walked: Walk
         for quantity in AFTER[stage]:
             whose = Counter(halves[name] for q, name in found if q == quantity)
             cohorts = {cohort for cohort, _ in whose}
+            if quantity == "answer_reward":
+                assert whose == {("reward", "B" if twin == "A" else "A"): 4}
+                continue
             assert all(whose[cohort, "A"] == whose[cohort, "B"] for cohort in cohorts)
             if quantity != "filling_loss":
                 assert cohorts == {"ppo" if stage == "ppo" else "reward"}
@@ -104,6 +112,32 @@ def test_a_pair_that_was_not_shown_is_made_by_the_rule_of_those_that_were(walked
         prompt = pairs.preferred.weights == 0
         assert (pairs.preferred.tokens[prompt] == pairs.rejected.tokens[prompt]).mean() > 0.99
         assert (pairs.preferred.tokens != pairs.rejected.tokens).any()
+
+
+@pytest.mark.parametrize(("stage", "policy"), [("reward", "sft"), ("ppo", "ppo"), ("ipo", "ipo")])
+def test_the_task_reward_is_the_reward_models_score_of_what_the_policy_answers(
+    walked: Walked, decoder: Decoder, stage: str, policy: str
+) -> None:
+    with Ledger(walked.folder / LEDGER) as ledger:
+        examples = {e.id: e for e in ledger.examples()}
+        probes = [p for p in ledger.probes() if examples[p.example_id].cohort == "reward"]
+        probes = [p for p in probes if examples[p.example_id].half == "B"]
+        longest = max(len(p.prefix_tokens) + len(p.target_tokens) for p in ledger.probes())
+    prompts = [[Tokenizer.bos, *p.prefix_tokens] for p in probes]
+    tokens, lengths = pad(prompts, max(map(len, prompts)), Tokenizer.pad)
+    pairs = sample_pairs(
+        _result(walked, policy).params(decoder),
+        Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in probes)),
+        [p.target_tokens for p in probes],
+        decoder=decoder,
+        key=jax.random.key(seed_of(walked.recipe, "answers")),
+        time=1 + longest,
+        pad=Tokenizer.pad,
+    )
+    scorer = RewardModel(decoder, _result(walked, "reward").params(decoder))
+    scores = np.asarray(scorer(pairs.rejected.tokens, pairs.rejected.weights))
+    found = _read(walked, stage, "answer_reward")
+    assert [found[p.example_id] for p in probes] == [[pytest.approx(float(s), abs=1e-4)] for s in scores]
 
 
 @pytest.mark.parametrize(("quantity", "stage"), [("logprob", "ipo"), ("reference", "sft")])

@@ -52,7 +52,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
 
     # The hooks of a resumed stage have to be those of the one that was stopped.
     Stops.__name__ = "_Steps"
-    monkeypatch.setattr("memaudit.run._Steps", Stops)
+    monkeypatch.setattr("memaudit.instruments._Steps", Stops)
 
 
 @pytest.mark.parametrize(("stage", "step", "every"), [("pretrain", 10, 3), ("reward", 1, 1), ("ppo", 1, 1)])

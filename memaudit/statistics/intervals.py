@@ -1,12 +1,14 @@
-"""Intervals and tests for rates, paired rates and paired means. Confidence 95 %, two-sided."""
+"""Intervals for rates, paired rates and paired means. Confidence 95 %, two-sided, where nothing else is said."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import ndtri, stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
 
 CONFIDENCE = 0.95
+UNBOUNDED = math.nextafter(math.inf, 0)
+"""Stands for infinity where a bound has to be a finite number: nothing is known on that side."""
 _Z = float(ndtri(0.5 + CONFIDENCE / 2))
 
 
@@ -38,8 +40,7 @@ def wilson(count: int, total: int) -> Interval:
     It stays inside [0, 1] and is not empty at a count of 0: its upper end there, z^2 / (n + z^2), is the bound to
     quote. Nothing is known of an empty sample: 0, from 0 to 1.
     """
-    if not 0 <= count <= total:
-        raise ValueError(f"expected 0 <= count <= total, got count={count}, total={total}")
+    _check(count, total)
     if total == 0:
         return Interval(0.0, 0.0, 1.0)
     rate, z2 = count / total, _Z * _Z
@@ -51,6 +52,34 @@ def wilson(count: int, total: int) -> Interval:
         0.0 if count == 0 else max(0.0, centre - half),
         1.0 if count == total else min(1.0, centre + half),
     )
+
+
+def clopper_pearson(count: int, total: int, *, confidence: float = CONFIDENCE) -> Interval:
+    """The rate count / total with the exact interval (Clopper and Pearson 1934, Biometrika 26, 404).
+
+    The bounds are the rates at which a count so high, or so low, has a chance of (1 - confidence) / 2: quantiles of
+    beta distributions. Whatever the true rate, the interval holds it with at least the confidence asked for. As counts
+    are whole, it is mostly more: near rates of 0 and 1 the actual coverage is 97 to 100 %. Wilson's interval is on
+    average nearer to 95 %, and below it at some rates. Nothing is known of an empty sample: 0, from 0 to 1.
+    """
+    _check(count, total)
+    if total == 0:
+        return Interval(0.0, 0.0, 1.0)
+    tail = (1 - confidence) / 2
+    return Interval(
+        count / total, 1 - _exact_upper(total - count, total, tail), _exact_upper(count, total, tail)
+    )
+
+
+def upper_bound(count: int, total: int, *, confidence: float = CONFIDENCE) -> float:
+    """One-sided exact upper bound of the rate behind a zero or rare count (Clopper and Pearson 1934).
+
+    At a count of 0 it is 1 - (1 - confidence)^(1/total), about 3 / total at 95 %: the "rule of three" of Hanley and
+    Lippman-Hand 1983 (JAMA 249, 1743). All of the 5 % are on this side, so it is lower than the upper end of the
+    two-sided interval; choose before looking which one to quote. 1 of an empty sample.
+    """
+    _check(count, total)
+    return _exact_upper(count, total, 1 - confidence)
 
 
 def paired_difference(both: int, only_first: int, only_second: int, neither: int) -> Interval:
@@ -90,15 +119,16 @@ def paired_mean(first: Sequence[float], second: Sequence[float]) -> Interval:
     count = len(differences)
     mean = math.fsum(differences) / count if count else 0.0
     if count < 2:
-        limit = math.nextafter(math.inf, 0)
-        return Interval(mean, -limit, limit)
+        return Interval(mean, -UNBOUNDED, UNBOUNDED)
     variance = math.fsum((d - mean) ** 2 for d in differences) / (count - 1)
     half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * math.sqrt(variance / count)
     return Interval(mean, mean - half, mean + half)
 
 
-def mcnemar(acquired: int, forgotten: int) -> float:
-    """Exact two-sided McNemar test: the p-value of so uneven a split of the changed items under a fair coin."""
-    changed = acquired + forgotten
-    tail = sum(math.comb(changed, k) for k in range(min(acquired, forgotten) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+def _exact_upper(count: int, total: int, tail: float) -> float:
+    return 1.0 if count == total else float(betaincinv(count + 1, total - count, 1 - tail))
+
+
+def _check(count: int, total: int) -> None:
+    if not 0 <= count <= total:
+        raise ValueError(f"expected 0 <= count <= total, got count={count}, total={total}")
