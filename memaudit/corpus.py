@@ -17,7 +17,7 @@ from memaudit.lines import Span
 from memaudit.sources import SourceFile, printable
 from probes.detect import detect as find_secrets
 
-SOURCES = ("stdlib", "directory", "git", "jsonl")
+SOURCES = ("stdlib", "package", "directory", "git", "jsonl")
 """What `corpus.source` may be."""
 
 _LARGEST_FILE = 2_000_000  # bytes; larger code files are data, or generated
@@ -86,10 +86,11 @@ def load(
 
     Args:
         source: One of `SOURCES`. "stdlib" is the standard library of the running interpreter without its tests,
-            "directory" and "git" are the files below `path` in the languages of `probes.LANGUAGES`, "jsonl" is the
-            file `path` with an object on each line: `text`, `language` and optionally `id` and `secrets`, a list of
-            ``[start, end]`` or ``{"start": 0, "end": 1, "kind": "key"}`` in characters of the text.
-        path: Directory or file; None for "stdlib".
+            "package" the Python files of an installed package without its tests, "directory" and "git" are the files
+            below `path` in the languages of `probes.LANGUAGES`, "jsonl" is the file `path` with an object on each
+            line: `text`, `language` and optionally `id` and `secrets`, a list of ``[start, end]`` or
+            ``{"start": 0, "end": 1, "kind": "key"}`` in characters of the text.
+        path: Directory or file; of "package" the name it is imported by; None for "stdlib".
         exclude: Patterns (`fnmatch`; ``*`` also matches slashes) of relative paths to leave out, as `Unit.source`
             shows them. A pattern that matches a directory leaves out all below it. Not for "jsonl".
         smallest: Least number of characters of a harvested text, the final newline included.
@@ -114,6 +115,8 @@ def load(
             )
         name = f"Python {platform.python_version()} standard library"
         files = sources.stdlib_files(exclude)
+    elif source == "package":
+        name, files = sources.package_files(path or "", exclude)
     elif source == "jsonl":
         if exclude:
             raise BadInput(
@@ -136,7 +139,7 @@ def load(
     return _load_harvested(
         name,
         files,
-        encodings_may_differ=source == "stdlib",
+        encodings_may_differ=source in ("stdlib", "package"),
         only=language,
         smallest=smallest,
         largest=largest,

@@ -33,12 +33,12 @@ from rlhf.presets import PRESETS
 class Corpus(Section):
     """Where the code comes from."""
 
-    source: Literal["stdlib", "directory", "git", "jsonl"] = "stdlib"
-    """stdlib: the interpreter's own standard library; directory, git: the code files below `path` in the languages
-    that have a grammar (git leaves out what the repository ignores); jsonl: one example a line (`text`,
-    `language`, optional `id`, `secrets`)."""
+    source: Literal["stdlib", "package", "directory", "git", "jsonl"] = "stdlib"
+    """stdlib: the interpreter's own standard library; package: the Python files of an installed package; directory,
+    git: the code files below `path` in the languages that have a grammar (git leaves out what the repository
+    ignores); jsonl: one example a line (`text`, `language`, optional `id`, `secrets`)."""
     path: str = ""
-    """The directory, working tree or file; empty for stdlib."""
+    """The directory, working tree or file, or the package's name; empty for stdlib."""
     exclude: list[str] = Field(default=[])
     """Patterns of relative paths to leave out, such as `tests/*`."""
     smallest: Positive = 200

@@ -1,6 +1,8 @@
 """Finds the code files a corpus is harvested from: the standard library, a directory or a git working tree."""
 
 import fnmatch
+import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
@@ -85,6 +87,35 @@ def stdlib_files(exclude: Sequence[str]) -> list[SourceFile]:
             'set corpus.source = "directory" and corpus.path'
         )
     return [file for file in _walk(root, skips) if file.name.endswith(".py")]
+
+
+def package_files(name: str, exclude: Sequence[str]) -> tuple[str, list[SourceFile]]:
+    """Lists the Python files of an installed package without its tests; with it one line that says which it is.
+
+    The package is looked for and not imported.
+
+    Args:
+        name: What it is imported by, without dots.
+        exclude: Patterns of relative paths to leave out.
+
+    Raises:
+        BadInput: There is no such package, or it does not lie in the file system.
+    """
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    places = list(found.submodule_search_locations or ()) if found else []
+    if not places or not os.path.isdir(places[0]):
+        raise BadInput(
+            f'expected corpus.path to be the name of an installed package, such as "numpy", got "{printable(name)}"; '
+            "install it into the environment that memaudit is in, or set corpus.source"
+        )
+
+    def skips(path: str, entry: os.DirEntry[str]) -> bool:
+        return entry.name in _TEST_DIRECTORIES or entry.name == "__pycache__" or _matches(path, exclude)
+
+    about = f"package {name}"
+    if distribution := importlib.metadata.packages_distributions().get(name):
+        about += f" {importlib.metadata.version(distribution[0])}"
+    return about, [file for file in _walk(places[0], skips) if file.name.endswith(".py")]
 
 
 def directory_files(root: str, exclude: Sequence[str]) -> list[SourceFile]:

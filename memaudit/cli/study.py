@@ -103,15 +103,16 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _stages(rows: "Sequence[Row]") -> Table:
-    table = _table("What is to be trained", "stage", "arms", "runs", "to do", "done", "s each")
+    table = _table("What is to be trained", "stage", "arms", "to do", "done", "s each")
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.leg.stage, ", ".join(row.arms)), []).append(row)
-    for (stage, arms), group in groups.items():
+        # The runs of one group of arms differ in their seed, and in arms that have fewer seeds.
+        groups.setdefault((row.leg.stage, row.arms[0]), []).append(row)
+    for (stage, first), group in groups.items():
+        others = max(len(row.arms) for row in group) - 1
         table.add_row(
             escape(stage),
-            escape(arms if len(arms) < 48 else f"{arms[:44]} ..."),
-            str(len({row.cell.name for row in group})),
+            escape(first) + (f" and {others} more" if others else ""),
             str(sum(not row.done for row in group)),
             str(sum(row.done for row in group)),
             f"{sum(row.seconds for row in group) / len(group):.0f}",
@@ -135,13 +136,12 @@ def _powers(rows: "Sequence[PowerRow]") -> Table:
 
 
 def _outlook(planned: "Schedule", workers: int) -> str:
-    missing = planned.missing
+    missing = len(planned.missing)
     if not missing:
         return f"{len(planned.rows)} stages, all done."
-    minutes = planned.seconds(workers) / 60
     return (
-        f"{len(missing)} stages to train, {len(planned.rows) - len(missing)} done, {planned.shared} spared because arms "
-        f"share them: about {minutes:.0f} min with {workers} worker{'s' if workers > 1 else ''}."
+        f"{missing} stages to train, {len(planned.rows) - missing} done, {planned.shared} spared because arms share "
+        f"them: about {planned.seconds(workers) / 60:.0f} min with {workers} worker{'s' if workers > 1 else ''}."
     )
 
 

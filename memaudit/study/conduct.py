@@ -177,8 +177,9 @@ class _Watch:
         now = self._behind + sum(row.seconds * _share(row) for row in running)
         # Never back: a stage that goes on cuts off what its state does not know.
         told = max(self._told, round(now))
-        self._progress.advance(told - self._told)
-        self._told = told
+        if told > self._told:
+            self._progress.advance(told - self._told)
+            self._told = told
 
 
 def _share(row: Row) -> float:

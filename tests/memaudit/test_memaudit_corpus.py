@@ -1,6 +1,7 @@
 """Corpora from the standard library, directories and git working trees."""
 
 import ast
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -441,7 +442,7 @@ def test_a_machine_without_git_is_told_so(tmp_path, monkeypatch):
 
 def test_an_unknown_source_is_bad_input():
     message = complaint("zip\n", None)
-    assert "expected corpus.source to be one of stdlib, directory, git, jsonl" in message
+    assert "expected corpus.source to be one of stdlib, package, directory, git, jsonl" in message
     assert "zip" in message
 
 
@@ -483,3 +484,34 @@ def test_no_unit_is_bad_input(tmp_path):
     assert "of 50 to 60 characters, got none" in message
     for key in ("corpus.smallest", "corpus.largest", "corpus.exclude", "corpus.path"):
         assert key in message
+
+
+def test_an_installed_package_is_found_by_its_name_and_not_imported(tmp_path, monkeypatch):
+    plant(
+        tmp_path,
+        {
+            "wares/__init__.py": b"raise RuntimeError('imported')\n",
+            "wares/goods.py": "sell",
+            "wares/tests/test_goods.py": "test_sell",
+            "wares/old/prices.py": "price",
+            "wares/page.js": JAVASCRIPT,
+        },
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert names("package", "wares") == ["goods.py", "old/prices.py"]
+    assert names("package", "wares", exclude=["old"]) == ["goods.py"]
+    assert (
+        load("package", "wares", smallest=1).description == "package wares: 3 files, 2 functions and classes"
+    )
+
+
+def test_a_distribution_is_named_with_its_version():
+    version = importlib.metadata.version("tomli-w")
+    assert load("package", "tomli_w", smallest=1).description.startswith(f"package tomli_w {version}: ")
+
+
+@pytest.mark.parametrize("name", ["no_such_package", "os.path", "", "..", "math"])
+def test_what_is_no_installed_package_is_refused(name):
+    assert 'expected corpus.path to be the name of an installed package, such as "numpy", got "' in complaint(
+        "package", name
+    )

@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, monkeypatch):
 
 def test_the_public_names_are_those_of_the_corpus():
     assert corpus.Span is Span
-    assert corpus.SOURCES == ("stdlib", "directory", "git", "jsonl")
+    assert corpus.SOURCES == ("stdlib", "package", "directory", "git", "jsonl")
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip)
