@@ -1,6 +1,8 @@
-"""The documents of an audit: findings of a run, or the tally of a model, as HTML, Markdown and JSON files."""
+"""The documents of an audit or a study, as HTML, Markdown and JSON files."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from memaudit.errors import BadInput
 from memaudit.findings import conclude
@@ -9,18 +11,29 @@ from memaudit.recipe import parse
 from memaudit.tally import tally
 from reports import (
     Findings,
+    StudyReport,
     Tally,
     render_html,
     render_json,
     render_markdown,
+    render_study_html,
+    render_study_markdown,
     render_tally_html,
     render_tally_markdown,
 )
 
+Document: TypeAlias = Findings | Tally | StudyReport
+"""What there are pages of."""
+
 DOCUMENTS = {"json": "findings.json", "md": "report.md", "html": "report.html"}
 """Format -> file name."""
-_OF_A_RUN = {"html": render_html, "md": render_markdown}
-_OF_A_MODEL = {"html": render_tally_html, "md": render_tally_markdown}
+RESULTS = "results.json"
+"""The JSON file of a study."""
+_PAGES: dict[type, dict[str, Callable[..., str]]] = {
+    Findings: {"html": render_html, "md": render_markdown},
+    Tally: {"html": render_tally_html, "md": render_tally_markdown},
+    StudyReport: {"html": render_study_html, "md": render_study_markdown},
+}
 
 
 def open_ledger(folder: Path) -> Ledger:
@@ -45,23 +58,22 @@ def conclusion(ledger: Ledger, folder: Path) -> Findings | Tally:
     )
 
 
-def render(found: Findings | Tally, form: str) -> str:
+def render(found: Document, form: str) -> str:
     """The text of a document: html, md or json."""
-    if form == "json":
-        return render_json(found)
-    return _OF_A_RUN[form](found) if isinstance(found, Findings) else _OF_A_MODEL[form](found)
+    return render_json(found) if form == "json" else _PAGES[type(found)][form](found)
 
 
-def write_document(found: Findings | Tally, form: str, path: Path) -> None:
+def write_document(found: Document, form: str, path: Path) -> None:
     """Render as html, md or json into `path`, whole or not at all."""
     beside = path.with_name(path.name + ".partial")
     beside.write_text(render(found, form), encoding="utf-8")
     beside.replace(path)
 
 
-def write_documents(found: Findings | Tally, folder: Path) -> list[Path]:
+def write_documents(found: Document, folder: Path) -> list[Path]:
     """Write all of them into a directory; returns their paths."""
-    paths = [folder / name for name in DOCUMENTS.values()]
-    for form, path in zip(DOCUMENTS, paths, strict=True):
+    names = DOCUMENTS | ({"json": RESULTS} if isinstance(found, StudyReport) else {})
+    paths = [folder / name for name in names.values()]
+    for form, path in zip(names, paths, strict=True):
         write_document(found, form, path)
     return paths

@@ -137,7 +137,7 @@ def _measured(claim: ClaimRow, *, brief: bool) -> list[Cell]:
 
 def _p(claim: ClaimRow, alone: float | None, *, brief: bool) -> Cell:
     if claim.p_adjusted is not None:
-        aside = "" if brief or alone is None else f"alone: {chance(alone)}"
+        aside = "" if brief or alone is None else f"unadjusted: {chance(alone)}"
         return number(chance(claim.p_adjusted), aside=aside)
     return number("–" if alone is None else chance(alone))
 

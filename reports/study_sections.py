@@ -22,7 +22,7 @@ class Section:
     text: str
     panels: tuple[Panel, ...] = ()
     wide: bool = False
-    """Its panels need the whole width of the page."""
+    """Its panels have long labels, and need more width."""
     key: tuple[Key, ...] = ()
     """What the marks of its panels stand for."""
     grids: tuple[Grid, ...] = ()

@@ -18,6 +18,8 @@ from memaudit.records import Finished
 from memaudit.stages import code_digest
 from memaudit.study.engines import ATTEMPTS, ONE_THREAD, Engine, Task, carry_out, given_up
 
+_PATIENCE = 10.0  # seconds for a cluster to take a connection
+
 
 class Cluster:
     """Workers of a Ray cluster that this process is connected with."""
@@ -71,6 +73,11 @@ class Cluster:
         """What a task raised, without what Ray puts around it; or what became of its workers, in one line."""
         errors = self._ray.exceptions
         if isinstance(error, errors.RayTaskError):
+            if "function failed to import on the worker" in str(error.cause):
+                last = str(error.cause).strip().splitlines()[-1]
+                return BadInput(
+                    f"expected memaudit on all machines of the cluster, got one with {last.strip()}"
+                )
             return error.cause if isinstance(error.cause, BadInput) else error
         if isinstance(error, errors.WorkerCrashedError | errors.NodeDiedError | errors.OutOfMemoryError):
             return given_up(task)
@@ -107,6 +114,7 @@ def cluster(address: str = "auto", workers: int | None = None) -> Iterator[Engin
     mine = not ray.is_initialized()
     if mine:
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="error")
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise BadInput(
@@ -122,6 +130,13 @@ def cluster(address: str = "auto", workers: int | None = None) -> Iterator[Engin
     finally:
         if mine:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 def _cpus(ray: Any) -> int:

@@ -167,26 +167,31 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, end: signal.Signals) -> None:
-    script, sleeps = tmp_path / "main.py", task(tmp_path, "sleeps")
+def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
     script.write_text(MAIN)
-    command = [sys.executable, str(script), str(tmp_path), "sleeps"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as main:
-        until(lambda: noted(sleeps))
-        (pid,) = noted(sleeps)
-        if end == signal.SIGINT:
-            os.killpg(main.pid, end)  # as a terminal does
-        else:
-            os.kill(main.pid, end)
-        until(lambda: not alive(pid))
-        assert main.stderr is not None
-        said = main.stderr.read()
-    # What is typed is said to one process, and one answers.
-    assert said.count("Traceback") == (end == signal.SIGINT)
+    tasks: dict[str, Task] = {}
+    mains: dict[str, subprocess.Popen[str]] = {}
+    for end in ("interrupted", "killed"):
+        (tmp_path / end).mkdir()
+        tasks[end] = task(tmp_path / end, "sleeps")
+        mains[end] = subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path / end), "sleeps"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    until(lambda: all(map(noted, tasks.values())))
+    os.killpg(mains["interrupted"].pid, signal.SIGINT)  # as a terminal does
+    mains["killed"].kill()
+    for end, main in mains.items():
+        (pid,) = noted(tasks[end])
+        until(lambda pid=pid: not alive(pid))
+        _, said = main.communicate()
+        # What is typed is said to all, and one answers.
+        assert said.count("Traceback") == (end == "interrupted")
 
 
 class Instruments:

@@ -30,7 +30,15 @@ TIMES = (1, 4, 16, 64)
 SEEDS = (0, 1, 2, 3, 4)
 EACH = 32
 """Examples of a cohort with each seed."""
-_STRENGTH = {"base": 0.8, "kl-0": 0.45, "kl-0.3": 0.9, "lr-high": 0.7, "tuned": 0.95, "ipo": 0.75, "ipo-mean": 0.6}
+_STRENGTH = {
+    "base": 0.8,
+    "kl-0": 0.45,
+    "kl-0.3": 0.9,
+    "lr-high": 0.7,
+    "tuned": 0.95,
+    "ipo": 0.75,
+    "ipo-mean": 0.6,
+}
 WORDS = ("kind", "definition", "level", "exposure", "verdict", "unit")
 """Fields whose values are the contract's, and no names."""
 LISTS = (
@@ -40,14 +48,23 @@ LISTS = (
 
 
 def estimate(
-    values: list[float], *, p: float | None = None, least: float = 0.01, bounds: tuple[float, float] = (-9.0, 99.0)
+    values: list[float],
+    *,
+    p: float | None = None,
+    least: float = 0.01,
+    bounds: tuple[float, float] = (-9.0, 99.0),
 ) -> Estimate:
     """A mean of seeds with an interval that is never a point."""
     mean = sum(values) / len(values)
     spread = (sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)) ** 0.5
     half = max(least, 2.776 * spread / len(values) ** 0.5)
     return Estimate(
-        value=mean, low=max(bounds[0], mean - half), high=min(bounds[1], mean + half), p_value=p, seeds=values, by="t over 5 seeds, clustered"
+        value=mean,
+        low=max(bounds[0], mean - half),
+        high=min(bounds[1], mean + half),
+        p_value=p,
+        seeds=values,
+        by="t over 5 seeds, clustered",
     )
 
 
@@ -101,7 +118,9 @@ def build(*, seed: int = 0, strength: float = 1.0, arms: tuple[str, ...] = ARMS)
 
 def empty() -> StudyReport:
     """Make a study of which nothing is done."""
-    return build().model_copy(update={key: [] for key in LISTS} | {"levels": [], "seeds": [], "flips": (0, 0)})
+    return build().model_copy(
+        update={key: [] for key in LISTS} | {"levels": [], "seeds": [], "flips": (0, 0)}
+    )
 
 
 def renamed(report: StudyReport, names: dict[str, str]) -> StudyReport:
@@ -165,7 +184,10 @@ def _arm(name: str) -> ArmRow:
         "base": ("The recipe as it is", {}),
         "kl-0": ("No pull at all", {"stages.ppo.kl_coefficient": "0.0"}),
         "kl-0.3": ("A strong pull", {"stages.ppo.kl_coefficient": "0.3"}),
-        "lr-high": ("Twice the learning rate", {"stages.ppo.learning_rate": "2e-5", "stages.sft.epochs": "3"}),
+        "lr-high": (
+            "Twice the learning rate",
+            {"stages.ppo.learning_rate": "2e-5", "stages.sft.epochs": "3"},
+        ),
         "tuned": ("Fine-tuned on what the reward model sees", {"stages.ppo.method": '"sft"'}),
     }
     words, changes = about.get(name, ("", {"stages.ppo.method": f'"{name}"'}))
@@ -261,7 +283,12 @@ def _places(arms: tuple[str, ...]):
 
 
 def _cells(rng: random.Random, strength: float, arms: tuple[str, ...]):
-    kinds = (("all", "near", 1.0), ("all", "equal", 1.0), ("harvested", "near", 0.8), ("sensitive", "secret", 0.2))
+    kinds = (
+        ("all", "near", 1.0),
+        ("all", "equal", 1.0),
+        ("harvested", "near", 0.8),
+        ("sensitive", "secret", 0.2),
+    )
     for arm, stage, cohort in _places(arms):
         for kind, definition, share in kinds:
             rate = _rate(arm, stage, cohort, strength) * (0.7 if definition == "equal" else 1)
@@ -281,7 +308,9 @@ def _cells(rng: random.Random, strength: float, arms: tuple[str, ...]):
 def _shifts(rng: random.Random, strength: float, arms: tuple[str, ...]):
     for arm, stage, cohort in _places(arms):
         exposure = _exposure(stage, cohort)
-        middle = 1.6 * _rate(arm, stage, cohort, strength) + (0.04 * strength if exposure == "indirect" else 0)
+        middle = 1.6 * _rate(arm, stage, cohort, strength) + (
+            0.04 * strength if exposure == "indirect" else 0
+        )
         yield ShiftRow(
             arm=arm, stage=stage, cohort=cohort, exposure=exposure,
             difference=estimate([middle + rng.gauss(0, 0.03) for _ in SEEDS]),
@@ -296,7 +325,8 @@ def _kept(rng: random.Random, strength: float, arms: tuple[str, ...]):
         values = [kept / each for kept in out] if each else [0.0] * len(SEEDS)
         total = each * len(SEEDS)
         yield KeptRow(
-            arm=arm, before="sft", stage="ppo", cohort="sft", kept=sum(out), total=total, share=estimate(values, bounds=(0.0, 1.0)),
+            arm=arm, before="sft", stage="ppo", cohort="sft", kept=sum(out), total=total,
+            share=estimate(values, bounds=(0.0, 1.0)),
             acquired=2, p_value=mcnemar(2, total - sum(out)),
         )  # fmt: skip
 
