@@ -122,7 +122,7 @@ def _stages(rows: "Sequence[Row]") -> Table:
 
 def _powers(rows: "Sequence[PowerRow]") -> Table:
     table = _table(
-        "The smallest true difference that is seen with a chance of 80 %",
+        "Smallest true difference seen with a chance of 80 %",
         "claim",
         "unit",
         "examples a seed",

@@ -132,19 +132,21 @@ def rate_over_seeds(counts: Sequence[int], totals: Sequence[int], *, null: float
 
 
 def difference_over_seeds(
-    only_first: Sequence[int], only_second: Sequence[int], totals: Sequence[int]
+    only_first: Sequence[int], only_second: Sequence[int], totals: Sequence[int], *, null: float = 0.0
 ) -> Estimate:
     """A paired difference of rates, first minus second, of which each seed has the two counts of pairs that disagree.
 
-    Student's interval and test on the differences of the seeds, against 0. Where all seeds agree exactly, as they do
-    when no pair disagrees, the pairs are pooled (`exact`): the test is McNemar's, and the bounds are the farthest that
-    the two rates' exact intervals allow, each at 97.5 % so that both hold at 95 % (Bonferroni). Without a disagreeing
-    pair the two-sided bounds are -u and u, with u = 1 - 0.0125^(1/pairs).
+    Student's interval and test on the differences of the seeds. Where all seeds agree exactly, as they do when no pair
+    disagrees, the pairs are pooled (`exact`): the test is McNemar's, and the bounds are the farthest that the exact
+    intervals of the two rates allow, each at 97.5 % so that both hold at 95 % (Bonferroni). Without a disagreeing pair
+    the two-sided bounds are -u and u, with u = 1 - 0.0125^(1/pairs). Against another null than 0 the p-value is the
+    level at which such bounds reach it.
 
     Args:
         only_first: Pairs of each seed of which only the first was memorized.
         only_second: Pairs of which only the second was.
         totals: All pairs of each seed.
+        null: A difference that the tests are against.
 
     Raises:
         ValueError: There is no seed, not as many of each, or the counts do not fit the totals.
@@ -154,21 +156,44 @@ def difference_over_seeds(
         raise ValueError("expected counts from 0")
     values = [(a - b) / n for a, b, n in zip(only_first, only_second, totals, strict=True)]
     if len(values) == 1 or min(values) < max(values):
-        return _clipped(over_seeds(values), -1.0, 1.0)
+        return _clipped(over_seeds(values, null=null), -1.0, 1.0)
     up, down, total = sum(only_first), sum(only_second), sum(totals)
-    confidence = (1 + CONFIDENCE) / 2
-    first, second = (clopper_pearson(count, total, confidence=confidence) for count in (up, down))
+    low, high = _bounds(up, down, total, 1 - CONFIDENCE)
+    if null:
+        p_above, p_below = (_reaching(up, down, total, null, side) for side in (0, 1))
+        p_value = min(p_above, p_below, 0.5) * 2
+    else:
+        p_above = float(bdtrc(up - 1, up + down, 0.5)) if up else 1.0
+        p_below = float(bdtr(up, up + down, 0.5)) if down else 1.0
+        p_value = mcnemar(up, down)
     return Estimate(
         value=values[0],
-        low=first.low - second.high,
-        high=first.high - second.low,
-        p_value=mcnemar(up, down),
-        p_above=float(bdtrc(up - 1, up + down, 0.5)) if up else 1.0,
-        p_below=float(bdtr(up, up + down, 0.5)) if down else 1.0,
-        null=0.0,
+        low=low,
+        high=high,
+        p_value=p_value,
+        p_above=p_above,
+        p_below=p_below,
+        null=null,
         seeds=len(values),
         method="exact",
     )
+
+
+def _bounds(up: int, down: int, total: int, level: float) -> tuple[float, float]:
+    """Of a paired difference, at this two-sided level: the farthest that the exact intervals of both counts allow."""
+    first, second = (clopper_pearson(count, total, confidence=1 - level / 2) for count in (up, down))
+    return first.low - second.high, first.high - second.low
+
+
+def _reaching(up: int, down: int, total: int, null: float, side: int) -> float:
+    """The one-sided level at which the lower (0) or upper (1) bound of a paired difference reaches `null`."""
+    strict, wide = 1e-16, 1.0
+    for _ in range(60):
+        middle = math.sqrt(strict * wide)
+        bound = _bounds(up, down, total, middle)[side]
+        excluded = bound > null if side == 0 else bound < null
+        strict, wide = (strict, middle) if excluded else (middle, wide)
+    return wide / 2 if wide < 1 else 1.0
 
 
 def trend_over_seeds(values: Sequence[Sequence[float]], *, scores: Sequence[float] | None = None) -> Estimate:

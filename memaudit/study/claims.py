@@ -6,37 +6,24 @@ wholly on its side; it is contradicted if it lies wholly on the other; of the he
 has to be below 5 % as well.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from memaudit.errors import BadInput
 from memaudit.recipe import cohort_names
-from memaudit.statistics import (
-    CONFIDENCE,
-    Estimate,
-    difference_over_seeds,
-    holm,
-    over_seeds,
-    rate_over_seeds,
-    trend_over_seeds,
-)
+from memaudit.statistics import CONFIDENCE, holm, over_seeds, trend_over_seeds
 from memaudit.study.arms import Cell
 from memaudit.study.design import Claim, Study, places
-from memaudit.study.measures import MEASURES, Asked, Measure, Numbers, View, asked_of
+from memaudit.study.estimates import Seeds, average, difference, mean, numbers, paired, plain
+from memaudit.study.measures import MEASURES, Asked, Measure, asked_of
 from memaudit.study.power import Spread
 from reports import study as contract
 
 _BEFORE = ("persistence", "acquired", "gain")
 """Measures that need `before`."""
-_HOW = {
-    "student": "Student's t over seeds",
-    "widened": "Student's t over seeds, no narrower than the exact interval of all examples pooled",
-    "exact": "exact, of all examples pooled, as the seeds agree",
-    "unknown": "none: the seeds agree and nothing more is known",
-}
 
 
 def check(study: Study, cells: Sequence[Cell]) -> None:
@@ -83,26 +70,24 @@ def _check_place(study: Study, cells: Sequence[Cell], where: str, arm: str, stag
 class _Found:
     """What came of a claim before its p-value was adjusted."""
 
-    estimate: Estimate
-    values: Mapping[int, float]
-    """Seed -> value."""
+    estimate: contract.Estimate
     examples: int
     note: str | None = None
 
 
-Views = Mapping[str, Mapping[int, View]]
+Views: TypeAlias = Mapping[str, Seeds]
 """Arm -> seed -> the run that has both, as far as it has come."""
 
 
 def judge(study: Study, views: Views) -> list[contract.ClaimRow]:
     """What came of each claim, with what the runs have so far."""
     found = {claim.name: _measured(claim, views) for claim in study.claims}
-    headline = [c.name for c in study.claims if c.headline and found[c.name] is not None]
-    adjusted = dict(
-        zip(
-            headline, holm([f.estimate.p_value for n in headline if (f := found[n]) is not None]), strict=True
-        )
-    )
+    tested = {
+        c.name: one.estimate.p_value
+        for c in study.claims
+        if c.headline and (one := found[c.name]) and one.estimate.p_value is not None
+    }
+    adjusted = dict(zip(tested, holm([p for p in tested.values() if p is not None]), strict=True))
     return [_row(claim, found[claim.name], adjusted.get(claim.name)) for claim in study.claims]
 
 
@@ -118,11 +103,11 @@ def _row(claim: Claim, found: _Found | None, adjusted: float | None) -> contract
         where=_where(claim),
         expected=trend.get(claim.expect, f"{sign} {claim.bound:g}"),
         unit=measure.unit,
-        estimate=plain(found.estimate, found.values) if found else None,
+        estimate=found.estimate if found else None,
         examples=found.examples if found else 0,
         p_adjusted=adjusted,
         verdict=_verdict(claim, found.estimate, adjusted) if found else "not tested",
-        note=found.note if found else "fewer than two seeds have anything to measure so far",
+        note=found.note if found else "no seed has anything to measure so far, or none two of them",
         detectable=_seen(found) if found else None,
     )
 
@@ -139,19 +124,7 @@ def _where(claim: Claim) -> str:
     return f"{own}, arm {claim.arm}, minus {other}, arm {claim.than.arm}"
 
 
-def plain(estimate: Estimate, values: Mapping[int, float]) -> contract.Estimate:
-    """An estimate as findings write it; what is unbounded is given as the largest finite number."""
-    return contract.Estimate(
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        p_value=estimate.p_value,
-        seeds=[round(values[seed], 6) for seed in sorted(values)],
-        by=_HOW[estimate.method],
-    )
-
-
-def _verdict(claim: Claim, estimate: Estimate, adjusted: float | None) -> contract.Verdict:
+def _verdict(claim: Claim, estimate: contract.Estimate, adjusted: float | None) -> contract.Verdict:
     resolved = adjusted is None or adjusted < 1 - CONFIDENCE
     bound = 0.0 if claim.arms else claim.bound
     if resolved and estimate.low > bound:
@@ -175,82 +148,47 @@ def _measured(claim: Claim, views: Views) -> _Found | None:
         other = replace(asked, stage=claim.than.stage, cohort=claim.than.cohort)
         mine = views.get(claim.arm, {})
         if claim.matched:
-            found = _matched(measure, asked, mine, other, [views.get(arm, {}) for arm in claim.matched])
+            found = _matched(
+                measure, asked, mine, other, [views.get(arm, {}) for arm in claim.matched], claim.bound
+            )
         else:
-            found = _difference(measure, asked, mine, other, views.get(claim.than.arm, {}))
-        if found and claim.bound:
-            found = replace(found, estimate=over_seeds(list(found.values.values()), null=claim.bound))
-    return found if found and len(found.values) > 1 else None
+            found = _difference(measure, asked, mine, other, views.get(claim.than.arm, {}), claim.bound)
+    return found
 
 
-def numbers(measure: Measure, asked: Asked, views: Mapping[int, View]) -> dict[int, Numbers]:
-    """Of each seed that has any, the examples' numbers."""
-    found = {seed: measure.of(view, asked) for seed, view in views.items()}
-    return {seed: values for seed, values in found.items() if values}
-
-
-def _mean(values: Numbers) -> float:
-    return math.fsum(values.values()) / len(values)
-
-
-def _bound(measure: Measure, asked: Asked, views: Mapping[int, View], bound: float) -> _Found | None:
+def _bound(measure: Measure, asked: Asked, views: Seeds, bound: float) -> _Found | None:
     of = numbers(measure, asked, views)
     if not of:
         return None
-    return _Found(
-        estimate=estimated(measure, list(of.values()), null=bound),
-        values={seed: _mean(values) for seed, values in of.items()},
-        examples=sum(map(len, of.values())),
-    )
-
-
-def estimated(measure: Measure, of: Sequence[Numbers], *, null: float = 0.0) -> Estimate:
-    """The mean over seeds, of shares with what is known of rates."""
-    if measure.unit == "share" and 0 <= null <= 1:
-        counts = [round(math.fsum(values.values())) for values in of]
-        return rate_over_seeds(counts, [len(values) for values in of], null=null)
-    return over_seeds([_mean(values) for values in of], null=null)
+    return _Found(estimate=average(measure, of, views, null=bound), examples=sum(map(len, of.values())))
 
 
 def _difference(
-    measure: Measure, asked: Asked, mine: Mapping[int, View], other: Asked, theirs: Mapping[int, View]
+    measure: Measure, asked: Asked, mine: Seeds, other: Asked, theirs: Seeds, bound: float
 ) -> _Found | None:
     first, second = numbers(measure, asked, mine), numbers(measure, other, theirs)
-    seeds = sorted(first.keys() & second.keys())
-    if not seeds:
+    estimate = difference(measure, first, second, mine, null=bound)
+    if estimate is None:
         return None
-    values = {seed: _mean(first[seed]) - _mean(second[seed]) for seed in seeds}
-    same = all(first[seed].keys() == second[seed].keys() for seed in seeds)
-    if same and measure.unit == "share":
-        pairs = [[(first[seed][name], second[seed][name]) for name in first[seed]] for seed in seeds]
-        estimate = difference_over_seeds(
-            [sum(a > b for a, b in of) for of in pairs],
-            [sum(a < b for a, b in of) for of in pairs],
-            [len(of) for of in pairs],
-        )
-    else:
-        estimate = over_seeds(list(values.values()))
     return _Found(
         estimate=estimate,
-        values=values,
-        examples=sum(len(first[seed]) for seed in seeds),
-        note=None if same else "the two sides are not the same examples",
+        examples=sum(len(first[seed]) for seed in first.keys() & second.keys()),
+        note=None if paired(first, second) else "the two sides are not the same examples",
     )
 
 
-def _trend(measure: Measure, asked: Asked, views: Sequence[Mapping[int, View]]) -> _Found | None:
+def _trend(measure: Measure, asked: Asked, views: Sequence[Seeds]) -> _Found | None:
     of = [numbers(measure, asked, one) for one in views]
     seeds = sorted(set.intersection(*(set(one) for one in of)))
-    if not seeds:
+    if len(seeds) < 2:
         return None
-    table = [[_mean(one[seed]) for one in of] for seed in seeds]
+    table = [[mean(one[seed]) for one in of] for seed in seeds]
     # From the first arm to the last, whatever their number: the slope times the number of steps.
     steps = len(of) - 1
     at = [place / steps for place in range(len(of))]
     slopes = [float(np.polyfit(at, row, 1)[0]) for row in table]
     return _Found(
-        estimate=trend_over_seeds(table, scores=at),
-        values=dict(zip(seeds, slopes, strict=True)),
+        estimate=plain(trend_over_seeds(table, scores=at), dict(zip(seeds, slopes, strict=True))),
         examples=sum(len(one[seed]) for one in of for seed in seeds),
     )
 
@@ -258,9 +196,10 @@ def _trend(measure: Measure, asked: Asked, views: Sequence[Mapping[int, View]]) 
 def _matched(
     measure: Measure,
     asked: Asked,
-    mine: Mapping[int, View],
+    mine: Seeds,
     other: Asked,
-    theirs: Sequence[Mapping[int, View]],
+    theirs: Sequence[Seeds],
+    bound: float,
 ) -> _Found | None:
     """Against the other arms where their task reward is this one's, by straight lines between their points."""
     reward = MEASURES["reward"]
@@ -269,20 +208,19 @@ def _matched(
     values: dict[int, float] = {}
     beyond = 0
     for seed in sorted(first.keys() & gained.keys()):
-        pairs = sorted((_mean(x[seed]), _mean(y[seed])) for x, y in points if seed in x and seed in y)
+        pairs = sorted((mean(x[seed]), mean(y[seed])) for x, y in points if seed in x and seed in y)
         if not pairs:
             continue
-        at = _mean(gained[seed])
+        at = mean(gained[seed])
         beyond += not pairs[0][0] <= at <= pairs[-1][0]
         # Beyond the others' rewards the nearest of them stands in, and the note says how often it had to.
         there = float(np.interp(at, [x for x, _ in pairs], [y for _, y in pairs]))
-        values[seed] = _mean(first[seed]) - there
-    if not values:
+        values[seed] = mean(first[seed]) - there
+    if len(values) < 2:
         return None
     note = f"in {beyond} of {len(values)} seeds no arm had this task reward, and the nearest was taken"
     return _Found(
-        estimate=over_seeds(list(values.values())),
-        values=values,
+        estimate=plain(over_seeds(list(values.values()), null=bound), values),
         examples=sum(len(first[seed]) for seed in values),
         note=note if beyond else None,
     )
@@ -290,5 +228,6 @@ def _matched(
 
 def _seen(found: _Found) -> float | None:
     """The smallest effect that this spread of the seeds would have let be seen with a chance of 80 %."""
-    spread = float(np.std(list(found.values.values()), ddof=1))
-    return Spread(examples=1, seeds=len(found.values), between=spread).smallest() if spread else None
+    seeds = found.estimate.seeds
+    spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0
+    return Spread(examples=1, seeds=len(seeds), between=spread).smallest() if spread else None

@@ -11,8 +11,9 @@ from memaudit.ledger import LEDGER, Ledger
 from memaudit.recipe import ordered
 from memaudit.statistics import CONFIDENCE
 from memaudit.study.arms import Cell
-from memaudit.study.claims import Views, estimated, judge, numbers, plain
+from memaudit.study.claims import Views, judge
 from memaudit.study.design import BASE, Study
+from memaudit.study.estimates import average, numbers
 from memaudit.study.measures import MEASURES, View, asked_of
 from memaudit.study.power import power
 from memaudit.study.tables import Tables
@@ -114,15 +115,12 @@ def _sweeps(study: Study, cells: Sequence[Cell], views: Views) -> Iterator[contr
             of = numbers(measure, asked, views.get(arm, {}))
             if not of:
                 continue
-            label = ", ".join(_setting(key, settings[arm], cells, arm, claim.stage) for key in keys) or arm
+            label = ", ".join(_setting(key, settings[arm], cells, arm) for key in keys) or arm
             points.append(
                 contract.SweepPoint(
                     arm=arm,
                     label=label,
-                    estimate=plain(
-                        estimated(measure, list(of.values())),
-                        {seed: sum(values.values()) / len(values) for seed, values in of.items()},
-                    ),
+                    estimate=average(measure, of, views[arm]),
                 )
             )
         if points:
@@ -135,7 +133,7 @@ def _sweeps(study: Study, cells: Sequence[Cell], views: Views) -> Iterator[contr
             )
 
 
-def _setting(key: str, changes: Mapping[str, Any], cells: Sequence[Cell], arm: str, stage: str) -> str:
+def _setting(key: str, changes: Mapping[str, Any], cells: Sequence[Cell], arm: str) -> str:
     """The value of a setting under an arm, which need not be one that it changes."""
     if key in changes:
         return str(changes[key])

@@ -4,7 +4,7 @@ A stage that several arms have in common is shown once, under the first of them.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar, get_args
@@ -16,13 +16,13 @@ from memaudit.recipe import cohort_names
 from memaudit.records import Observation
 from memaudit.statistics import (
     benjamini_hochberg,
-    difference_over_seeds,
     dose_response,
     kaplan_meier,
     mcnemar,
 )
-from memaudit.study.claims import Views, estimated, numbers, plain
-from memaudit.study.measures import CHANCE, MEASURES, Asked, View
+from memaudit.study.claims import Views
+from memaudit.study.estimates import Seeds, average, difference, numbers, plain
+from memaudit.study.measures import CHANCE, MEASURES, Asked
 from memaudit.study.survival import lasting
 from memaudit.verdicts import definitions
 from reports import study as contract
@@ -43,7 +43,7 @@ class Spot:
     stage: str
     cohort: str
     exposure: Exposure
-    views: Mapping[int, View]
+    views: Seeds
     """Seed -> run."""
 
     @property
@@ -95,39 +95,32 @@ class Tables:
     def cells(self) -> Iterator[contract.CellRow]:
         """What came out."""
         for spot in self.spots:
-            for level, definition, kind in itertools.product(
+            for at, definition, kind in itertools.product(
                 self._levels, self._definitions, get_args(contract.CellRow.model_fields["kind"].annotation)
             ):
-                if level != "exact" and (definition != "near" or kind != "all"):
+                if at != "exact" and (definition != "near" or kind != "all"):
                     continue
                 asked = replace(
-                    spot.asked, level=level, definition=definition, kind=None if kind == "all" else kind
+                    spot.asked, level=at, definition=definition, kind=None if kind == "all" else kind
                 )
                 exposed = numbers(MEASURES["naive"], asked, spot.views)
                 control = numbers(MEASURES["guessed"], asked, spot.views)
                 if not exposed:
                     continue
-                pairs = [[(exposed[s][name], control[s][name]) for name in exposed[s]] for s in exposed]
-                estimate = difference_over_seeds(
-                    [sum(a > b for a, b in of) for of in pairs],
-                    [sum(a < b for a, b in of) for of in pairs],
-                    [len(of) for of in pairs],
-                )
-                values = {
-                    s: sum(a - b for a, b in of) / len(of) for s, of in zip(exposed, pairs, strict=True)
-                }
-                flat = [pair for of in pairs for pair in of]
+                pairs = [(exposed[s][name], control[s][name]) for s in exposed for name in exposed[s]]
+                estimate = difference(MEASURES["naive"], exposed, control, spot.views)
+                assert estimate is not None, "both sides are of the same examples"
                 yield contract.CellRow(
                     **spot.names,
                     exposure=spot.exposure,
                     kind=kind,
-                    level=level,
+                    level=at,
                     definition=definition,
-                    exposed=round(sum(a for a, _ in flat)),
-                    control=round(sum(b for _, b in flat)),
-                    both=sum(bool(a and b) for a, b in flat),
-                    total=len(flat),
-                    difference=plain(estimate, values),
+                    exposed=round(sum(a for a, _ in pairs)),
+                    control=round(sum(b for _, b in pairs)),
+                    both=sum(bool(a and b) for a, b in pairs),
+                    total=len(pairs),
+                    difference=estimate,
                 )
 
     def shifts(self) -> Iterator[contract.ShiftRow]:
@@ -152,10 +145,7 @@ class Tables:
             yield contract.ShiftRow(
                 **spot.names,
                 exposure=spot.exposure,
-                difference=plain(
-                    estimated(measure, list(of.values())),
-                    {seed: sum(values.values()) / len(values) for seed, values in of.items()},
-                ),
+                difference=average(measure, of, spot.views),
                 listed=_listed(np.array(all_of), np.concatenate([chance, -chance])),
                 total=len(all_of),
             )
@@ -179,10 +169,7 @@ class Tables:
                 before=before,
                 kept=sum(bool(a and b) for a, b in pairs),
                 total=sum(bool(a) for a, _ in pairs),
-                share=plain(
-                    estimated(MEASURES["persistence"], list(of.values())),
-                    {seed: sum(values.values()) / len(values) for seed, values in of.items()},
-                ),
+                share=average(MEASURES["persistence"], of, spot.views),
                 acquired=acquired,
                 p_value=mcnemar(acquired, sum(a > b for a, b in pairs)),
             )

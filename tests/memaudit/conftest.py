@@ -1,13 +1,17 @@
 """One small run that many tests look at."""
 
 import os
+import sys
 from pathlib import Path
 
 import jax
 import pytest
+from command import Said
 from jax.experimental.compilation_cache import compilation_cache
 from taught import Taught, teach
 from tiny import Walked, walk
+
+from memaudit.cli import main
 
 KEEP_ALL = {
     "jax_persistent_cache_min_entry_size_bytes": -1,
@@ -51,3 +55,23 @@ def environment(programs: Path) -> dict[str, str]:
 def taught() -> Taught:
     """A model that says some texts, taught once for all tests that only ask it."""
     return teach()
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run a command in this process."""
+    # With the tunables set the command does not start itself again.
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    monkeypatch.setenv("COLUMNS", "140")
+
+    def run(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["memaudit", *map(str, arguments)])
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return Said(int(code or 0), captured.out, captured.err)
+
+    return run

@@ -10,49 +10,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from command import refused
 from rich.console import Console
 from tiny import TINY, Walked
 
-from memaudit.cli import main
 from memaudit.cli.terminal import table
 from memaudit.recipe import builtin_text
-
-
-class Said:
-    """Exit code and output of one command."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run a command in this process."""
-    # With the tunables set the command does not start itself again.
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def run(*arguments: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["memaudit", *map(str, arguments)])
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return Said(int(code or 0), captured.out, captured.err)
-
-    return run
-
-
-def refused(said: Said) -> str:
-    """The one line of a refusal."""
-    assert said.code == 2, said.err
-    assert said.out == ""
-    lines = [line for line in said.err.splitlines() if line.startswith("memaudit: error: ")]
-    assert len(lines) == 1, said.err
-    assert "Traceback" not in said.err
-    return lines[0]
 
 
 @pytest.mark.parametrize(

@@ -190,3 +190,28 @@ def test_plans_refuse_what_is_none() -> None:
             RateAgainstBound(**{"examples": 10, "seeds": 5, "bound": 0.1} | wrong)
     with pytest.raises(ValueError, match="2 arms"):
         Trend(examples=10, seeds=5, arms=1, rate=0.1)
+
+
+@pytest.mark.parametrize(("up", "down", "null"), [(44, 0, 0.1), (20, 5, 0.3), (3, 0, 0.01), (0, 9, -0.2)])
+def test_an_exact_difference_against_another_null_is_tested_by_its_own_bounds(
+    up: int, down: int, null: float
+) -> None:
+    """The p-value is below 5 % just where the 95 % interval leaves the null out."""
+    found = difference_over_seeds([up, up], [down, down], [100, 100], null=null)
+    assert found.method == "exact"
+    assert (found.low, found.high) == pytest.approx(
+        (
+            difference_over_seeds([up, up], [down, down], [100, 100]).low,
+            difference_over_seeds([up, up], [down, down], [100, 100]).high,
+        )
+    )
+    assert (found.p_value < 0.05) == (null < found.low or null > found.high)
+    assert found.p_value == pytest.approx(min(1.0, 2 * min(found.p_above, found.p_below)))
+    assert (found.p_above < found.p_below) == (found.value > null)
+
+
+def test_at_a_bound_of_an_exact_difference_the_p_value_is_five_percent() -> None:
+    low = difference_over_seeds([44, 44], [0, 0], [100, 100]).low
+    assert difference_over_seeds([44, 44], [0, 0], [100, 100], null=low).p_value == pytest.approx(
+        0.05, rel=1e-3
+    )

@@ -1,5 +1,6 @@
 """What comes of claims, and what the tables say, where what every twin said is known."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,13 @@ MANY = TINY.replace("strata = { 1 = 2, 3 = 2 }", "strata = { 1 = 12, 4 = 12, 16 
 OUT, NOT = Said(distance=0.0, logprob=-0.01, whole=True), Said()
 
 
-def told(folder: Path, claims: str, outcome: Outcome, **more: object) -> StudyReport:
+def told(
+    folder: Path, claims: str, outcome: Outcome, *, seeds: Sequence[int] = (1, 2, 3), **more: object
+) -> StudyReport:
     folder.mkdir(exist_ok=True)
     (folder / "recipe.toml").write_text(MANY)
     path = folder / "study.toml"
-    path.write_text(HEAD + claims)
+    path.write_text(HEAD.replace("seeds = [1, 2, 3]", f"seeds = {list(seeds)}") + claims)
     study, text = load(path)
     runs = cells(study, text)
     check(study, runs)
@@ -307,3 +310,32 @@ def test_verdicts_that_were_given_twice_are_counted(tmp_path: Path) -> None:
     found = told(tmp_path, claim("P"), kept(0.8))
     # Every second of 216 probes, at four levels, in seven stages of two twins and three seeds.
     assert found.flips == (0, 108 * 4 * 7 * 2 * 3)
+
+
+def test_of_one_seed_examples_are_resampled_by_source_file(tmp_path: Path) -> None:
+    """All of a file is kept or forgotten, so that there are as many facts as files."""
+
+    def outcome(seed: int, stage: str, example: Example, exposed: bool) -> Said:
+        if example.cohort != "sft" or not exposed or stage == "pretrain":
+            return NOT
+        return OUT if stage in ("sft", "reward") or noise(stage, example.source) < 0.6 else NOT
+
+    claims = (
+        claim("P", measure="persistence", before="sft")
+        + claim("D", than='{ stage = "ppo", cohort = "sft", arm = "kl-0" }')
+        + claim("X", stage="sft", than='{ stage = "sft", cohort = "reward" }')
+        + claim("T", arms='["kl-0", "base"]', expect="rises")
+    )
+    found = told(tmp_path, claims, outcome, seeds=[1])
+    rows = by_name(found)
+    for name in "PDX":
+        estimate = rows[name].estimate
+        assert estimate is not None
+        assert estimate.by == "bootstrap over source files, of one seed: its luck is not in the interval"
+        assert len(estimate.seeds) == 1
+    kept_share = rows["P"].estimate
+    assert kept_share is not None
+    naive_width = 2 * 1.96 * (kept_share.value * (1 - kept_share.value) / 72) ** 0.5
+    assert kept_share.high - kept_share.low > 2 * naive_width
+    assert rows["X"].verdict == "holds"
+    assert rows["T"].verdict == "not tested"
