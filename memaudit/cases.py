@@ -43,6 +43,8 @@ class Facts:
         self._observed: dict[str, dict[int, Observation]] = {
             record.id: ledger.answers.of_stage(record.id) for record in self.walks.values()
         }
+        # A page asks for the same verdict under many headings.
+        self._verdicts: dict[tuple[str, int, str, str], bool | None] = {}
         self._read: dict[tuple[str, str], dict[str, list[float]]] = {}
         self._again = {
             record.id: ledger.answers.of_stage(record.id, asking=1) for record in self.walks.values()
@@ -72,7 +74,10 @@ class Facts:
 
     def verdict(self, stage: str, twin: str, case: Case, level: str, definition: Definition) -> bool | None:
         """A definition's verdict on a twin after a stage; None: not applicable."""
-        return self._decide(self.observation(stage, twin, case), level, definition)
+        asked = (self.walks[twin, stage].id, case.probe.id, level, definition.name)
+        if asked not in self._verdicts:
+            self._verdicts[asked] = self._decide(self.observation(stage, twin, case), level, definition)
+        return self._verdicts[asked]
 
     @staticmethod
     def _decide(observation: Observation, level: str, definition: Definition) -> bool | None:

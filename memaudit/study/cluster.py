@@ -112,16 +112,9 @@ def cluster(address: str = "auto", workers: int | None = None) -> Iterator[Engin
     """
     ray = _ray()
     mine = not ray.is_initialized()
-    if mine:
-        try:
-            _knock(address)
-            ray.init(address=address, log_to_driver=False, logging_level="error")
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise BadInput(
-                f"expected a Ray cluster at {address}, got none that answers ({_line(error)}): "
-                "start one with `ray start`, or set its address"
-            ) from error
     try:
+        if mine:
+            _join(ray, address)
         engine = Cluster(ray, workers or _cpus(ray))
         try:
             yield engine
@@ -130,6 +123,17 @@ def cluster(address: str = "auto", workers: int | None = None) -> Iterator[Engin
     finally:
         if mine:
             ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise BadInput(
+            f"expected a Ray cluster at {address}, got none that answers ({_line(error)}): "
+            "start one with `ray start`, or set its address"
+        ) from error
 
 
 def _knock(address: str) -> None:

@@ -25,8 +25,8 @@ from reports import study as contract
 
 _HOW = {
     "student": "Student's t over seeds",
-    "widened": "Student's t over seeds, no narrower than the exact interval of all examples pooled",
-    "exact": "exact, of all examples pooled, as the seeds agree",
+    "widened": "Student's t over seeds, and no narrower than the exact pooled one",
+    "exact": "exact, of all examples pooled: the seeds agree",
     "unknown": "none: the seeds agree and nothing more is known",
 }
 _ONE_SEED = "bootstrap over source files, of one seed: its luck is not in the interval"

@@ -108,35 +108,28 @@ def _sweeps(study: Study, cells: Sequence[Cell], views: Views) -> Iterator[contr
             continue
         measure = MEASURES[claim.measure]
         asked = asked_of(claim)
-        settings = {arm: dict(_flat(study.all_arms()[arm].changes)) for arm in claim.arms}
-        keys = sorted({key for changes in settings.values() for key in changes})
+        changed = sorted({key for arm in claim.arms for key, _ in _flat(study.all_arms()[arm].changes)})
+        settings = {key: {arm: _setting(key, cells, arm) for arm in claim.arms} for key in changed}
+        telling = {key: of for key, of in settings.items() if len(set(of.values())) > 1}
         points = []
         for arm in claim.arms:
             of = numbers(measure, asked, views.get(arm, {}))
-            if not of:
-                continue
-            label = ", ".join(_setting(key, settings[arm], cells, arm) for key in keys) or arm
-            points.append(
-                contract.SweepPoint(
-                    arm=arm,
-                    label=label,
-                    estimate=average(measure, of, views[arm]),
-                )
-            )
+            if of:
+                label = ", ".join(values[arm] for values in telling.values()) or arm
+                estimate = average(measure, of, views[arm])
+                points.append(contract.SweepPoint(arm=arm, label=label, estimate=estimate))
         if points:
             yield contract.Sweep(
                 claim=claim.name,
                 title=f"{claim.cohort} after {claim.stage}: {measure.text.format(before=claim.before)}",
-                setting=", ".join(key.rsplit(".", 1)[-1] for key in keys),
+                setting=", ".join(key.rsplit(".", 1)[-1] for key in telling),
                 unit=measure.unit,
                 points=points,
             )
 
 
-def _setting(key: str, changes: Mapping[str, Any], cells: Sequence[Cell], arm: str) -> str:
-    """The value of a setting under an arm, which need not be one that it changes."""
-    if key in changes:
-        return str(changes[key])
+def _setting(key: str, cells: Sequence[Cell], arm: str) -> str:
+    """The value of a setting under an arm."""
     cell = next(cell for cell in cells if arm in cell.stages)
     value: Any = cell.recipe.model_dump(by_alias=True)
     parts = key.split(".")
@@ -144,7 +137,7 @@ def _setting(key: str, changes: Mapping[str, Any], cells: Sequence[Cell], arm: s
         parts[1] = cell.stages[arm].get(parts[1], parts[1])
     for part in parts:
         value = value.get(part) if isinstance(value, dict) else None
-    return str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _flips(runs: Sequence[Facts]) -> tuple[int, int]:

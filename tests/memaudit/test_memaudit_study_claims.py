@@ -102,8 +102,9 @@ def test_a_trend_is_the_change_from_the_first_arm_to_the_last(tmp_path: Path) ->
     rows = by_name(found)
     assert rows["T"].estimate is not None
     (sweep, _) = found.sweeps
+    assert sweep.setting == "kl_coefficient"
     first, _, last = (point.estimate.value for point in sweep.points)
-    assert [point.label for point in sweep.points] == ["0.0", "0.05", "1.0"]
+    assert [point.label for point in sweep.points] == ["0", "0.05", "1"]
     # Of three evenly spaced arms the least-squares slope goes through the difference of the outer two.
     assert rows["T"].estimate.value == pytest.approx(last - first)
     assert (rows["T"].verdict, rows["U"].verdict) == ("holds", "contradicted")
