@@ -1,4 +1,4 @@
-"""The documents of an audit or a study, as HTML, Markdown and JSON files."""
+"""The documents of an audit or a study as files: pages, data, and what other programs read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,15 +7,18 @@ from typing import TypeAlias
 from memaudit.errors import BadInput
 from memaudit.findings import conclude
 from memaudit.ledger import LEDGER, Ledger
+from memaudit.parquet import write_observations
 from memaudit.recipe import parse
 from memaudit.tally import tally
 from reports import (
     Findings,
     StudyReport,
     Tally,
+    render_card,
     render_html,
     render_json,
     render_markdown,
+    render_sarif,
     render_study_html,
     render_study_markdown,
     render_tally_html,
@@ -26,12 +29,19 @@ Document: TypeAlias = Findings | Tally | StudyReport
 """What there are pages of."""
 
 DOCUMENTS = {"json": "findings.json", "md": "report.md", "html": "report.html"}
-"""Format -> file name."""
+"""Format -> file name, of what a run or an audit leaves."""
+EXPORTS = {"sarif": "findings.sarif", "card": "model-card.md", "parquet": "observations.parquet"}
+"""The same of what is written when it is asked for."""
 RESULTS = "results.json"
 """The JSON file of a study."""
 _PAGES: dict[type, dict[str, Callable[..., str]]] = {
-    Findings: {"html": render_html, "md": render_markdown},
-    Tally: {"html": render_tally_html, "md": render_tally_markdown},
+    Findings: {"html": render_html, "md": render_markdown, "sarif": render_sarif, "card": render_card},
+    Tally: {
+        "html": render_tally_html,
+        "md": render_tally_markdown,
+        "sarif": render_sarif,
+        "card": render_card,
+    },
     StudyReport: {"html": render_study_html, "md": render_study_markdown},
 }
 
@@ -49,22 +59,26 @@ def open_ledger(folder: Path) -> Ledger:
 
 def conclusion(ledger: Ledger, folder: Path) -> Findings | Tally:
     """What a ledger comes to: findings of a run, or the tally of an audited model."""
+    _check_started(ledger, folder)
     if ledger.has("recipe"):
         return conclude(ledger, parse(ledger.setting("recipe"), where=str(folder / LEDGER)))
-    if ledger.has("terms"):
-        return tally(ledger)
-    raise BadInput(
-        f"{folder}: expected a run or an audit with its examples drawn, got one that never started"
-    )
+    return tally(ledger)
+
+
+def _check_started(ledger: Ledger, folder: Path) -> None:
+    if not ledger.has("recipe") and not ledger.has("terms"):
+        raise BadInput(
+            f"{folder}: expected a run or an audit with its examples drawn, got one that never started"
+        )
 
 
 def render(found: Document, form: str) -> str:
-    """The text of a document: html, md or json."""
+    """The text of a document: html, md or json; of a run or an audit also sarif or card."""
     return render_json(found) if form == "json" else _PAGES[type(found)][form](found)
 
 
 def write_document(found: Document, form: str, path: Path) -> None:
-    """Render as html, md or json into `path`, whole or not at all."""
+    """Render into `path`, whole or not at all."""
     beside = path.with_name(path.name + ".partial")
     beside.write_text(render(found, form), encoding="utf-8")
     beside.replace(path)
@@ -77,3 +91,15 @@ def write_documents(found: Document, folder: Path) -> list[Path]:
     for form, path in zip(names, paths, strict=True):
         write_document(found, form, path)
     return paths
+
+
+def write_report(folder: Path, form: str, path: Path) -> None:
+    """Write a document of a run or an audit that is on disk, in any format."""
+    with open_ledger(folder) as ledger:
+        if form == "parquet":
+            # Of the ledger as it is: there may be more observations than fit in memory.
+            _check_started(ledger, folder)
+            write_observations(ledger, folder, path)
+            return
+        found = conclusion(ledger, folder)
+    write_document(found, form, path)

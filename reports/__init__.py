@@ -2,6 +2,7 @@
 
 from reports.audited_html import render_tally_html
 from reports.audited_markdown import render_tally_markdown
+from reports.card import render_card
 from reports.document import render_json
 from reports.findings import (
     SCHEMA_VERSION,
@@ -30,6 +31,7 @@ from reports.headline import sentences
 from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.redact import MASK, Redactor, redact
+from reports.sarif import render_sarif
 from reports.study import StudyReport
 from reports.study_html import render_study_html
 from reports.study_markdown import render_study_markdown
@@ -66,9 +68,11 @@ __all__ = [
     "Times",
     "TransitionRow",
     "redact",
+    "render_card",
     "render_html",
     "render_json",
     "render_markdown",
+    "render_sarif",
     "render_study_html",
     "render_study_markdown",
     "render_tally_html",

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from memaudit.cli import audit, measures, probes, recipe, report, run, study
+from memaudit.cli import audit, compare, measures, probes, recipe, report, run, study
 from memaudit.cli.pages import restart_with_huge_pages
 from memaudit.cli.terminal import complain
 from memaudit.errors import BadInput
@@ -23,6 +23,7 @@ app.command("study")(study.study)
 app.command("audit")(audit.audit)
 app.command("measures")(measures.measures)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.add_typer(probes.app, name="probes")
 app.add_typer(recipe.app, name="recipe")
 

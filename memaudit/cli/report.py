@@ -16,6 +16,9 @@ class Format(StrEnum):
     html = "html"
     md = "md"
     json = "json"
+    sarif = "sarif"
+    card = "card"
+    parquet = "parquet"
 
 
 def report(
@@ -33,16 +36,20 @@ def report(
     `memaudit report runs/quickstart`
 
     `memaudit report runs/quickstart --format md --output -`
-    """
-    from memaudit.documents import DOCUMENTS, conclusion, open_ledger, render, write_document
 
-    with open_ledger(run) as ledger:
-        found = conclusion(ledger, run)
+    `memaudit report runs/quickstart --format sarif`
+    """
+    from memaudit.documents import DOCUMENTS, EXPORTS, conclusion, open_ledger, render, write_report
+
     if output == "-":
+        if form is Format.parquet:
+            raise BadInput("--output: expected a file for --format parquet, which is no text, got -")
+        with open_ledger(run) as ledger:
+            found = conclusion(ledger, run)
         sys.stdout.write(render(found, form))
         return
-    path = Path(output) if output else run / DOCUMENTS[form]
-    if not path.parent.is_dir():
+    path = Path(output) if output else run / (DOCUMENTS | EXPORTS)[form]
+    if output and not path.parent.is_dir():
         raise BadInput(f"--output: expected a file in a directory that exists, got {path}")
-    write_document(found, form, path)
+    write_report(run, form, path)
     print(path)

@@ -74,14 +74,16 @@ class Tables:
     @cached_property
     def spots(self) -> list[Spot]:
         """In the order of the arms, stages and cohorts."""
-        found, seen = [], set()
+        found: list[Spot] = []
+        seen: list[frozenset] = []
         for arm, views in self._views.items():
             for stage in dict.fromkeys(s for v in views.values() for s in v.cell.stages[arm] if v.name(s)):
                 having = {seed: view for seed, view in views.items() if view.name(stage)}
                 here = frozenset((view.cell.name, view.name(stage)) for view in having.values())
-                if here in seen:
+                # An arm with fewer seeds shares what it shares with fewer runs.
+                if any(here <= others for others in seen):
                     continue
-                seen.add(here)
+                seen.append(here)
                 first = next(iter(having.values()))
                 for cohort in cohort_names(first.facts.recipe):
                     exposure = first.facts.exposure[first.name(stage) or "", cohort]

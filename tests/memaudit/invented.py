@@ -102,12 +102,12 @@ def invent(
             for twin in "AB":
                 leg = Leg(stage=stage, twins=(twin,), key=f"{stage}-{twin}", needs={}, position=position)
                 ledger.add_stage(
-                    _finished(cell, leg, population, probes, outcome, passing, rewards, uses(recipe, stage))
+                    finished(cell, leg, population, probes, outcome, passing, rewards, uses(recipe, stage))
                 )
                 ledger.walk(twin, stage, leg.key, position)
 
 
-def _finished(
+def finished(
     cell: Cell,
     leg: Leg,
     population: list[Example],
@@ -117,7 +117,8 @@ def _finished(
     rewards: Callable[[int, str], float],
     scoring: list[str],
 ) -> Finished:
-    (twin,) = leg.twins
+    """What a leg leaves, made up."""
+    twin = leg.twins[0]
     config = cell.recipe.stages[leg.stage]
     steered = scoring or config.method == "reward"
     readings = [

@@ -55,7 +55,14 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
     monkeypatch.setattr("memaudit.instruments._Steps", Stops)
 
 
-@pytest.mark.parametrize(("stage", "step", "every"), [("pretrain", 10, 3), ("reward", 1, 1), ("ppo", 1, 1)])
+@pytest.mark.parametrize(
+    ("stage", "step", "every"),
+    [
+        pytest.param("pretrain", 10, 3, marks=pytest.mark.slow),
+        pytest.param("reward", 1, 1, marks=pytest.mark.slow),
+        ("ppo", 1, 1),
+    ],
+)
 def test_a_run_that_was_stopped_inside_a_stage_ends_alike(
     walked: Walked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, step: int, every: int
 ) -> None:

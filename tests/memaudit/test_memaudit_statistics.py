@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from memaudit.statistics import mcnemar, paired_difference, paired_mean, wilson
+from memaudit.statistics import Rate, independent_difference, mcnemar, paired_difference, paired_mean, wilson
 from memaudit.transitions import transition
 
 counts = st.integers(0, 60)
@@ -71,6 +71,50 @@ def test_newcombe_covers_what_it_says() -> None:
         interval = paired_difference(*map(int, table))
         held += interval.low <= truth <= interval.high
     assert 0.93 <= held / 2000 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        # Contrasts (a) to (h) of Newcombe 1998, Statistics in Medicine 17, table II, method 10.
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+        ((0, 10), (0, 10), -0.2775, 0.2775),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_the_independent_difference_agrees_with_the_paper(
+    first: tuple[int, int], second: tuple[int, int], low: float, high: float
+) -> None:
+    found = independent_difference(*(Rate(count=c, total=n) for c, n in (first, second)))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
+
+
+rates = st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(rates, rates)
+def test_the_independent_difference_is_the_formula_over_scipys_intervals(
+    first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    shares = np.array([k / n for k, n in (first, second)])
+    ends = np.array([stats.binomtest(*pair).proportion_ci(0.95, "wilson") for pair in (first, second)])
+    value = shares[0] - shares[1]
+    low = value - np.hypot(shares[0] - ends[0, 0], ends[1, 1] - shares[1])
+    high = value + np.hypot(ends[0, 1] - shares[0], shares[1] - ends[1, 0])
+    one, other = (Rate(count=c, total=n) for c, n in (first, second))
+    ours, back = independent_difference(one, other), independent_difference(other, one)
+    assert (ours.value, ours.low, ours.high) == pytest.approx((value, max(low, -1), min(high, 1)), abs=1e-9)
+    assert (back.low, back.high) == pytest.approx((-ours.high, -ours.low))
+
+
+def test_of_one_rate_alone_no_difference_is_known() -> None:
+    found = independent_difference(Rate(count=3, total=4), Rate(count=0, total=0))
+    assert (found.low, found.high) == (-1, 1)
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=30), st.integers(0, 2**31))

@@ -23,7 +23,7 @@ HEAD = (
 set.stages.ppo.kl_coefficient = 1.0
 """
 )
-MANY = TINY.replace("strata = { 1 = 2, 3 = 2 }", "strata = { 1 = 12, 4 = 12, 16 = 12 }")
+MANY = TINY.replace("strata = { 1 = 2, 3 = 2 }", "strata = { 1 = 6, 4 = 6, 16 = 6 }")
 OUT, NOT = Said(distance=0.0, logprob=-0.01, whole=True), Said()
 
 
@@ -74,17 +74,17 @@ def kept(share: float) -> Outcome:
 
 
 def test_persistence_is_the_share_of_what_was_memorized_and_not_guessed(tmp_path: Path) -> None:
-    claims = claim("P", measure="persistence", before="sft", bound=0.5) + claim(
-        "Q", measure="persistence", before="sft", expect="below", bound=0.5
-    )
+    claims = claim("P", measure="persistence", before="sft", bound=0.1) + claim(
+        "Q", measure="persistence", before="sft", expect="below", bound=0.1, headline=0
+    ).replace("headline = 0", "headline = false")
     found = told(tmp_path, claims, kept(0.8))
     row = by_name(found)["P"]
     assert row.estimate is not None
     (kept_row,) = [k for k in found.kept if (k.arm, k.stage, k.cohort) == ("base", "ppo", "sft")]
-    counts = [round(24 * value) for value in row.estimate.seeds]
-    assert kept_row.total == row.examples == 3 * 24
+    counts = [round(12 * value) for value in row.estimate.seeds]
+    assert kept_row.total == row.examples == 3 * 12
     assert kept_row.kept == sum(counts)
-    expected = rate_over_seeds(counts, [24] * 3, null=0.5)
+    expected = rate_over_seeds(counts, [12] * 3, null=0.1)
     assert (row.estimate.value, row.estimate.low, row.estimate.high) == (
         expected.value,
         expected.low,
@@ -121,8 +121,8 @@ def test_what_both_twins_say_is_guessed_and_not_memorized(tmp_path: Path) -> Non
     memorized = rows["memorized"]
     assert memorized.estimate is not None
     assert (memorized.estimate.value, memorized.estimate.low, memorized.verdict) == (0.0, 0.0, "not resolved")
-    # Nothing in 3 * 72: the upper end is Clopper and Pearson's, 1 - 0.025 ** (1 / n).
-    assert memorized.estimate.high == pytest.approx(1 - 0.025 ** (1 / 216))
+    # Nothing in 3 * 36: the upper end is Clopper and Pearson's, 1 - 0.025 ** (1 / n).
+    assert memorized.estimate.high == pytest.approx(1 - 0.025 ** (1 / 108))
     assert memorized.estimate.by.startswith("exact")
     (cell,) = [
         c
@@ -142,7 +142,7 @@ def test_arms_are_compared_on_the_same_examples(tmp_path: Path) -> None:
         for arm in ("base", "kl-0")
     }
     assert row.estimate is not None
-    assert row.estimate.value == pytest.approx((memorized["base"] - memorized["kl-0"]) / 216)
+    assert row.estimate.value == pytest.approx((memorized["base"] - memorized["kl-0"]) / 108)
     assert (row.verdict, row.note) == ("holds", None)
     assert by_name(found)["E"].verdict == "contradicted"
 
@@ -182,20 +182,20 @@ def test_a_study_that_is_not_done_says_what_it_has(tmp_path: Path) -> None:
 
 
 def test_holm_is_over_the_headline_claims_alone(tmp_path: Path) -> None:
-    claims = claim("A", bound=0.25) + claim("B", bound=0.26) + claim("C", bound=0.24, headline=0)
+    claims = claim("A", bound=0.25) + claim("B", bound=0.26) + claim("C", bound=0.12, headline=0)
     found = told(tmp_path, claims.replace("headline = 0", "headline = false"), kept(0.8))
     rows = by_name(found)
     p = {name: rows[name].estimate.p_value for name in "ABC"}  # pyright: ignore
     assert rows["C"].p_adjusted is None
     small, large = sorted("AB", key=lambda name: p[name])
     assert rows[small].p_adjusted == min(1.0, 2 * p[small])
-    assert rows[large].p_adjusted == max(p[large], 2 * p[small])
+    assert rows[large].p_adjusted == min(1.0, max(p[large], 2 * p[small]))
 
 
 def test_a_headline_claim_whose_adjusted_p_value_is_too_large_is_not_resolved(tmp_path: Path) -> None:
-    alone = told(tmp_path / "one", claim("A", bound=0.22), kept(0.8))
+    alone = told(tmp_path / "one", claim("A", bound=0.08), kept(0.8))
     many = "".join(claim(f"N{k}", bound=0.26) for k in range(9))
-    among = told(tmp_path / "many", claim("A", bound=0.22) + many, kept(0.8))
+    among = told(tmp_path / "many", claim("A", bound=0.08) + many, kept(0.8))
     first, second = by_name(alone)["A"], by_name(among)["A"]
     assert first.estimate == second.estimate
     assert first.estimate is not None
@@ -216,10 +216,10 @@ def test_what_a_level_finds_and_what_it_alone_finds(tmp_path: Path) -> None:
     found = told(tmp_path, claim("P"), outcome)
     rows = {r.level: r for r in found.ladder if (r.arm, r.stage, r.cohort) == ("base", "sft", "sft")}
     assert {level: (r.memorized, r.only, r.guessed, r.total) for level, r in rows.items()} == {
-        "exact": (72, 0, 0, 216),
-        "layout": (72, 0, 0, 216),
-        "code": (72, 0, 0, 216),
-        "renamed": (144, 72, 0, 216),
+        "exact": (36, 0, 0, 108),
+        "layout": (36, 0, 0, 108),
+        "code": (36, 0, 0, 108),
+        "renamed": (72, 36, 0, 108),
     }
 
 
@@ -232,7 +232,7 @@ def test_guessing_is_counted_by_the_length_of_targets_no_twin_had_met(tmp_path: 
     found = told(tmp_path, claim("P"), outcome)
     exact = [row for row in found.lengths if row.level == "exact"]
     assert [(row.shortest, row.longest) for row in exact] == [(4, 5), (6, 7), (8, 9)]
-    unmet = 3 * 2 * 72  # seeds, twins, examples of a cohort
+    unmet = 3 * 2 * 36  # seeds, twins, examples of a cohort
     # pretrain: three cohorts; sft: two; reward: one; ipo: one.
     assert sum(row.total for row in exact) == unmet * 7
     assert sum(row.guessed for row in exact) == unmet
@@ -252,9 +252,9 @@ def test_examples_are_listed_that_are_likelier_than_chance_makes_those_that_nobo
 
     found = told(tmp_path, claim("P"), outcome)
     rows = {(r.stage, r.cohort): r for r in found.shifts if r.arm == "base"}
-    # All of the 72 that were learnt, and about as many others as the rate allows: 5 % of the list.
-    assert 72 <= rows["sft", "sft"].listed <= 80
-    assert rows["sft", "sft"].total == 216
+    # All of the 36 that were learnt, and about as many others as the rate allows: 5 % of the list.
+    assert 36 <= rows["sft", "sft"].listed <= 42
+    assert rows["sft", "sft"].total == 108
     assert rows["sft", "reward"].listed == 0
     assert rows["sft", "sft"].difference.value == pytest.approx(1 / 3, abs=0.02)
     # After PPO every cohort has been met: the differences of the wrong sign stand in.
@@ -270,9 +270,9 @@ def test_survival_is_of_what_came_out_when_the_stage_began(tmp_path: Path) -> No
 
     found = told(tmp_path, claim("P"), end, passing=passing)
     (row,) = [r for r in found.survival if (r.arm, r.stage, r.cohort) == ("base", "ppo", "sft")]
-    assert (row.steps, row.at_risk[0]) == ([4, 8], 72)
+    assert (row.steps, row.at_risk[0]) == ([4, 8], 36)
     (kept_row,) = [k for k in found.kept if (k.arm, k.stage, k.cohort) == ("base", "ppo", "sft")]
-    assert row.survival[1] == pytest.approx(kept_row.kept / 72)
+    assert row.survival[1] == pytest.approx(kept_row.kept / 36)
     assert 1 > row.survival[0] > row.survival[1]
 
 
@@ -285,7 +285,7 @@ def test_doses_are_fitted_where_something_came_out_and_not_all(tmp_path: Path) -
     found = told(tmp_path, claim("P"), outcome)
     rows = {(r.arm, r.stage, r.cohort): r for r in found.doses}
     fitted = rows["base", "sft", "sft"]
-    assert (fitted.times, fitted.totals) == ([1, 4, 16], [72, 72, 72])
+    assert (fitted.times, fitted.totals) == ([1, 4, 16], [36, 36, 36])
     assert fitted.memorized == sorted(fitted.memorized)
     assert fitted.half is not None
     assert fitted.half.low < 4 < fitted.half.high
@@ -302,15 +302,15 @@ def test_secrets_are_told_apart_from_code(tmp_path: Path) -> None:
         for c in found.cells
         if (c.arm, c.stage, c.cohort, c.kind, c.definition) == ("base", "sft", "sft", "sensitive", "secret")
     ]
-    assert (cell.exposed, cell.control, cell.total) == (72, 0, 72)
-    assert by_name(found)["S"].examples == 72
+    assert (cell.exposed, cell.control, cell.total) == (36, 0, 36)
+    assert by_name(found)["S"].examples == 36
     assert not [c for c in found.cells if c.kind == "harvested" and c.definition == "secret"]
 
 
 def test_verdicts_that_were_given_twice_are_counted(tmp_path: Path) -> None:
     found = told(tmp_path, claim("P"), kept(0.8))
-    # Every second of 216 probes, at four levels, in seven stages of two twins and three seeds.
-    assert found.flips == (0, 108 * 4 * 7 * 2 * 3)
+    # Every second of 108 probes, at four levels, in seven stages of two twins and three seeds.
+    assert found.flips == (0, 54 * 4 * 7 * 2 * 3)
 
 
 def test_of_one_seed_examples_are_resampled_by_source_file(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_of_one_seed_examples_are_resampled_by_source_file(tmp_path: Path) -> No
         assert len(estimate.seeds) == 1
     kept_share = rows["P"].estimate
     assert kept_share is not None
-    naive_width = 2 * 1.96 * (kept_share.value * (1 - kept_share.value) / 72) ** 0.5
+    naive_width = 2 * 1.96 * (kept_share.value * (1 - kept_share.value) / 36) ** 0.5
     assert kept_share.high - kept_share.low > 2 * naive_width
     assert rows["X"].verdict == "holds"
     assert rows["T"].verdict == "not tested"

@@ -1,18 +1,22 @@
 """A study carried out: the runs it leaves are those that `memaudit run` makes, and it goes on where it was stopped."""
 
 import json
+import pickle
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command import Said, refused
+from command import Said as Printed
+from command import refused
+from invented import Said, finished
 from tiny import TINY, Quiet, Walked
 
 from memaudit.errors import BadInput
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.records import Finished
+from memaudit.study.arms import Cell
 from memaudit.study.conduct import conduct, schedule
 from memaudit.study.design import load
 from memaudit.study.engines import Task, carry_out
@@ -67,7 +71,29 @@ class Here:
         if len(self.done) == self._most:
             raise KeyboardInterrupt
         self.done.append(task.leg.title)
-        return [(task, carry_out(task))]
+        return [(task, self.carry_out(task))]
+
+    def carry_out(self, task: Task) -> Finished:
+        return carry_out(task)
+
+
+class MadeUp(Here):
+    """The same, but nothing is trained: what stages leave is made up."""
+
+    def carry_out(self, task: Task) -> Finished:
+        recipe, population = pickle.loads(task.population)
+        (task.folder / "stages" / task.leg.key / "params").mkdir(parents=True, exist_ok=True)
+        cell = Cell(name=task.run, seed=recipe.seed, recipe=recipe, stages={})
+        return finished(
+            cell,
+            task.leg,
+            population.examples,
+            population.probes,
+            lambda seed, stage, example, exposed: Said(distance=0.0 if exposed else 0.9),
+            None,
+            lambda seed, stage: 0.0,
+            [],
+        )
 
 
 @pytest.fixture(scope="module")
@@ -79,47 +105,59 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def conducted(walked: Walked, file: Path) -> Path:
-    """The study, stopped twice on its way."""
-    folder = file.parent / "out"
+def stopped_twice(file: Path, folder: Path, engine: type[Here]) -> Path:
+    """The study carried out, stopped twice on its way."""
     study, text = load(file)
     for most in (3, 4):
         planned = schedule(study, text, folder, Quiet())
         with pytest.raises(KeyboardInterrupt):
-            conduct(planned, Here(most), Quiet(), study.name)
+            conduct(planned, engine(most), Quiet(), study.name)
     planned = schedule(study, text, folder, Quiet())
     assert (len(planned.rows), len(planned.missing)) == (11, 4)
     progress = Quiet()
-    conduct(planned, Here(), progress, study.name)
+    conduct(planned, engine(), progress, study.name)
     assert progress.done == progress.begun[0][1]
     return folder
 
 
-def test_the_legs_of_the_base_arm_are_those_of_a_run_bit_for_bit(walked: Walked, conducted: Path) -> None:
+@pytest.fixture(scope="module")
+def conducted(file: Path) -> Path:
+    return stopped_twice(file, file.parent / "out", MadeUp)
+
+
+@pytest.mark.slow
+def test_the_legs_of_the_base_arm_are_those_of_a_run_bit_for_bit(
+    walked: Walked, file: Path, tmp_path: Path
+) -> None:
+    folder = stopped_twice(file, tmp_path / "out", Here)
     with Ledger(walked.folder / LEDGER) as run:
         ids = {record.id for record in run.walks().values()}
     for table, rows in facts_of(walked.folder / LEDGER).items():
         assert rows, table
-        assert rows <= facts_of(conducted / "base-3" / LEDGER)[table], table
-    with Ledger(conducted / "base-3" / LEDGER) as ledger:
+        assert rows <= facts_of(folder / "base-3" / LEDGER)[table], table
+    with Ledger(folder / "base-3" / LEDGER) as ledger:
         walks = ledger.walks()
     assert ids == {record.id for (_, stage), record in walks.items() if stage != "ppo-kl-0"}
+
+
+def test_a_ledger_has_the_stages_of_all_arms_in_their_order(conducted: Path) -> None:
+    with Ledger(conducted / "base-3" / LEDGER) as ledger:
+        walks = ledger.walks()
+        assert ledger.setting("finished")
     assert list(dict.fromkeys(stage for _, stage in walks)) == [
-        "pretrain",
-        "sft",
-        "reward",
-        "ppo",
-        "ipo",
-        "ppo-kl-0",
-    ]
+        "pretrain", "sft", "reward", "ppo", "ipo", "ppo-kl-0",
+    ]  # fmt: skip
+    shared = {
+        stage for (twin, stage), record in walks.items() if walks["A", stage].id == walks["B", stage].id
+    }
+    assert shared == {"pretrain"}
 
 
 def test_what_is_done_is_not_done_again(conducted: Path, file: Path) -> None:
     study, text = load(file)
     planned = schedule(study, text, conducted, Quiet())
     assert planned.missing == []
-    engine = Here()
+    engine = MadeUp()
     conduct(planned, engine, Quiet(), study.name)
     assert engine.done == []
 
@@ -178,7 +216,7 @@ def test_a_plan_says_what_is_to_be_trained_and_seen_and_writes_nothing(
     two = tmp_path / "study.toml"
     two.write_text(STUDY.replace("seeds = [3]", "seeds = [3, 4]") + CLAIM)
     (tmp_path / "recipe.toml").write_text(TINY)
-    said: Said = say("study", two, "--plan", "--workers", "2", "--out", tmp_path / "out")
+    said: Printed = say("study", two, "--plan", "--workers", "2", "--out", tmp_path / "out")
     assert said.code == 0
     assert "sft       base and 1 more      4     0" in said.out
     assert "P1     nats per token                8      2" in said.out
@@ -199,7 +237,7 @@ def test_the_command_ends_with_the_claims_and_leaves_a_report(
         yield
 
     monkeypatch.setattr("memaudit.study.engines.local", nobody)
-    said: Said = say("study", file, "--out", conducted)
+    said: Printed = say("study", file, "--out", conducted)
     assert said.code == 0, said.err
     assert "11 stages, all done." in said.out
     for name in ("results.json", "report.md", "report.html"):
@@ -220,7 +258,7 @@ def test_a_study_that_was_interrupted_says_how_it_goes_on(
         yield Here(0)
 
     monkeypatch.setattr("memaudit.study.engines.local", tired)
-    said: Said = say("study", file, "--out", tmp_path / "out")
+    said: Printed = say("study", file, "--out", tmp_path / "out")
     assert said.code == 130
     assert "interrupted: the same command goes on with the stages that are missing" in said.err
 

@@ -105,6 +105,9 @@ def test_a_killed_process_costs_no_other_its_task(engine: Local, tmp_path: Path)
     assert first == dies
     assert noted(dies)[-1] == last
     assert len(noted(dies)) == 2
+    os.kill(
+        noted(waits)[0], signal.SIGINT
+    )  # a terminal sends it to all, and it is for this process to answer
     (tmp_path / "go").touch()
     found = {done.leg.stage: pid for done, (pid, _) in told(engine, 2)}
     assert [found["waits"]] == noted(waits)
