@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from memaudit.cli import audit, compare, measures, probes, recipe, report, run, study
+from memaudit.cli import audit, check, compare, measures, policy, probes, recipe, report, run, study
 from memaudit.cli.pages import restart_with_huge_pages
 from memaudit.cli.terminal import complain
 from memaudit.errors import BadInput
@@ -24,12 +24,14 @@ app.command("audit")(audit.audit)
 app.command("measures")(measures.measures)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("check")(check.check)
 app.add_typer(probes.app, name="probes")
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(policy.app, name="policy")
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 1 a gate does not hold, 2 bad input, 130 interrupted."""
     if sys.argv[1:2] in (["run"], ["audit"]) and "--help" not in sys.argv:
         restart_with_huge_pages()
     try:
