@@ -44,7 +44,7 @@ from memaudit.statistics import (
     paired_mean,
     rate_over_seeds,
     sign_flip,
-    trend_over_seeds,
+    slopes,
     upper_bound,
     wilson,
 )
@@ -171,10 +171,10 @@ def of_seeds() -> Iterator[Case]:
         yield "difference_over_seeds", setting, first * EXAMPLES < 5, False, pairs
 
     def trend(rng: Rng) -> bool:
-        return holds(trend_over_seeds(_arms(rng, 0.05).tolist()), 0.05)
+        return holds(over_seeds(slopes(_arms(rng, 0.05).tolist())), 0.05)
 
     yield (
-        "trend_over_seeds",
+        "slopes over seeds",
         f"{SEEDS} seeds, 4 arms of {EXAMPLES}, 5 points each, sd 0.05",
         False,
         False,
@@ -315,9 +315,9 @@ def of_nothing() -> Iterator[tuple[str, str, Callable[[Rng], Tested]]]:
     def trend(rng: Rng) -> Tested:
         counts = rng.permuted(_arms(rng, 0.0, start=0.3) * EXAMPLES, axis=1)
         spread = counts + rng.uniform(-0.5, 0.5, counts.shape)
-        return trend_over_seeds(counts.tolist()).p_value, trend_over_seeds(spread.tolist()).p_value
+        return over_seeds(slopes(counts.tolist())).p_value, over_seeds(slopes(spread.tolist())).p_value
 
-    yield "trend_over_seeds", f"{SEEDS} seeds, 4 arms of {EXAMPLES}, rate 0.3", trend
+    yield "slopes over seeds", f"{SEEDS} seeds, 4 arms of {EXAMPLES}, rate 0.3", trend
 
 
 def _spread(counts: np.ndarray, step: int, rng: Rng) -> list[float]:
@@ -356,7 +356,7 @@ def of_plans() -> Iterator[tuple[str, str, float, Callable[[Rng], bool]]]:
 
     def rises(rng: Rng, effect: float = effect) -> bool:
         values = _arms(rng, effect / 3, start=0.3 - effect / 2)
-        return trend_over_seeds(values.tolist()).p_value <= 0.05
+        return over_seeds(slopes(values.tolist())).p_value <= 0.05
 
     yield "Trend", f"4 arms, rate 0.3, effect {effect:.3f}", line.power(effect), rises
 

@@ -1,6 +1,6 @@
 """A run, or an audit of a model, as it is compared with another: its examples, and what came of each after a stage."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -266,13 +266,3 @@ def _member(example: Example, probe: Probe) -> Member:
 
 def _verdict(observation: Observation, level: str, definition: Definition) -> bool | None:
     return definition.decide(observation.matches[level], furthest(observation.recovered))
-
-
-def flat(tables: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested tables with the keys of tables within tables joined by dots."""
-    found: dict[str, Any] = {}
-    for key, value in tables.items():
-        found |= (
-            flat(value, f"{above}{key}.") if isinstance(value, dict) and value else {f"{above}{key}": value}
-        )
-    return found

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from memaudit.compared import Answer, Key, Side, flat, side
+from memaudit.compared import Answer, Key, Side, side
 from memaudit.errors import BadInput
 from memaudit.ledger import Ledger
 from memaudit.rates import difference, paired, proportion
+from memaudit.settings import flat
 from memaudit.sources import printable
 from memaudit.statistics import CONFIDENCE, Rate, holm, independent_difference, mcnemar
 from memaudit.verdicts import Definition, definitions

@@ -9,6 +9,7 @@ from memaudit.findings import conclude
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.parquet import write_observations
 from memaudit.recipe import parse
+from memaudit.sources import printable
 from memaudit.tally import tally
 from reports import (
     Findings,
@@ -77,11 +78,22 @@ def render(found: Document, form: str) -> str:
     return render_json(found) if form == "json" else _PAGES[type(found)][form](found)
 
 
+def write_whole(path: Path, text: str, *, option: str) -> None:
+    """Write a file, whole or not at all. Raises BadInput, which `option` begins, where it cannot be written."""
+    beside = path.with_name(f"{path.name}.partial")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise BadInput(
+            f"{option}: expected to write {printable(str(path))}, got: {error.strerror}: set another"
+        ) from None
+
+
 def write_document(found: Document, form: str, path: Path) -> None:
     """Render into `path`, whole or not at all."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(render(found, form), encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, render(found, form), option="--output")
 
 
 def write_documents(found: Document, folder: Path) -> list[Path]:

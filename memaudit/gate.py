@@ -78,10 +78,12 @@ def _row(view: View, rule: Rule) -> RuleRow:
     kind = next(name for name, settings in KINDS.items() if settings is type(rule))
     judge = RULES[kind]
     level = getattr(rule, "level", "exact")
-    if level in view.side.levels:
-        found = list(judge.judge(view, rule))
-    else:
+    if level not in view.side.levels:
         found = [Gap(f"nothing was compared at level {level} (there are {listed(view.side.levels)})")]
+    elif judge.controlled and view.side.control == "none":
+        found = [Gap("there is no control, so that what is memorized cannot be told from what is guessed")]
+    else:
+        found = list(judge.judge(view, rule))
     measured = [m for m in found if isinstance(m, Measurement)]
     gaps = list(dict.fromkeys(gap.text for gap in found if isinstance(gap, Gap)))
     if not measured and not gaps:

@@ -30,7 +30,6 @@ from reports.phrases import confident
 
 Found: TypeAlias = Iterator[Measurement | Gap]
 
-_NO_CONTROL = Gap("there is no control, so that what is memorized cannot be told from what is guessed")
 _CONTROLS = {
     "twin": "the twin that was not to see it",
     "model": "a model that has not seen the texts",
@@ -48,6 +47,8 @@ class Judge:
     quantity: str
     """What it counts, for people."""
     bound: Callable[[View, Any], Bound]
+    controlled: bool
+    """It is about what is memorized, and says nothing where there is no control."""
     judge: Callable[[View, Any], Found]
 
 
@@ -55,12 +56,16 @@ RULES: dict[str, Judge] = {}
 """By the rule's name in a policy."""
 
 
-def _rule(settings: type[Rule], quantity: str, bound: Callable[[View, Any], Bound]) -> Callable:
+def _rule(
+    settings: type[Rule], quantity: str, bound: Callable[[View, Any], Bound], *, controlled: bool = False
+) -> Callable:
     """Register how a rule is judged, with the keys that it has in a policy."""
 
     def register(judge: Callable[[View, Any], Found]) -> Callable[[View, Any], Found]:
         name = next(name for name, kind in KINDS.items() if kind is settings)
-        RULES[name] = Judge(settings=settings, quantity=quantity, bound=bound, judge=judge)
+        RULES[name] = Judge(
+            settings=settings, quantity=quantity, bound=bound, controlled=controlled, judge=judge
+        )
         return judge
 
     return register
@@ -74,12 +79,9 @@ def _count(view: View, rule: Secrets | Acquired) -> Bound:
     return Bound(kind="count", limit=rule.at_most, judged="a count")
 
 
-@_rule(Memorized, "comes out of the model that saw it and not of its control", _cap)
+@_rule(Memorized, "comes out of the model that saw it and not of its control", _cap, controlled=True)
 def memorized(view: View, rule: Memorized) -> Found:
     """Definition 1 of arXiv 2406.11715."""
-    if view.side.control == "none":
-        yield _NO_CONTROL
-        return
     places, gaps = view.places(rule)
     yield from gaps
     for place in places:
@@ -95,12 +97,9 @@ def exposed(view: View, rule: Exposed) -> Found:
         yield from _rate(view, rule, place, [a.out for a in view.chosen(rule, place).values()])
 
 
-@_rule(Persistence, "of what was memorized after the stage before, still is", _cap)
+@_rule(Persistence, "of what was memorized after the stage before, still is", _cap, controlled=True)
 def persistence(view: View, rule: Persistence) -> Found:
     """Of the examples that were memorized (and not guessed) then."""
-    if view.side.control == "none":
-        yield _NO_CONTROL
-        return
     known, gaps = view.after([rule.before])
     if not known:
         yield from gaps
@@ -130,12 +129,10 @@ def persistence(view: View, rule: Persistence) -> Found:
     lambda view, rule: Bound(
         kind="lower", limit=rule.at_least, judged=named("exact", view.policy.confidence)
     ),
+    controlled=True,
 )
 def detected(view: View, rule: Detected) -> Found:
     """A positive control: the lower end of the interval."""
-    if view.side.control == "none":
-        yield _NO_CONTROL
-        return
     places, gaps = view.places(rule)
     yield from gaps
     confidence = view.policy.confidence
@@ -158,12 +155,9 @@ def detected(view: View, rule: Detected) -> Found:
         )
 
 
-@_rule(Acquired, "is memorized and was not after the stage before", _count)
+@_rule(Acquired, "is memorized and was not after the stage before", _count, controlled=True)
 def acquired(view: View, rule: Acquired) -> Found:
     """Counted in each cohort and stage."""
-    if view.side.control == "none":
-        yield _NO_CONTROL
-        return
     places, gaps = view.places(rule)
     yield from gaps
     if rule.before is not None:

@@ -13,17 +13,14 @@
 """
 
 import json
-import tomllib
 from hashlib import sha256
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
 from memaudit.errors import BadInput
 from memaudit.methods import Name, Natural, Positive, Section
-from memaudit.recipe import one_line
+from memaudit.settings import Shelf, one_line, tables
 from memaudit.sources import printable
 from memaudit.statistics import CONFIDENCE
 
@@ -201,46 +198,18 @@ class Policy(Section):
         return sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
-def builtin_names() -> list[str]:
-    """Policies that come with memaudit."""
-    folder = resources.files("memaudit") / "policies"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
-
-
-def builtin_text(name: str) -> str:
-    """The TOML of a built-in policy."""
-    if name not in builtin_names():
-        raise BadInput(
-            f"expected the name of a built-in policy ({', '.join(builtin_names())}), got {printable(name)!r}"
-        )
-    return (resources.files("memaudit") / "policies" / f"{name}.toml").read_text(encoding="utf-8")
+POLICIES = Shelf("policies", "policy")
+"""The policies that come with memaudit."""
 
 
 def load(source: str) -> Policy:
     """The policy called `source`, or in the file `source`. Raises BadInput."""
-    if source in builtin_names():
-        return parse(builtin_text(source), where=source)
-    path, named = Path(source), printable(source)
-    if not path.is_file():
-        raise BadInput(
-            f"--policy: expected a policy file or the name of a built-in policy ({', '.join(builtin_names())}), "
-            f"got {named!r}, which is neither"
-        )
-    try:
-        return parse(path.read_bytes().decode("utf-8"), where=named)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise BadInput(f"{named}: expected UTF-8, got byte {byte:#04x} at {error.start}") from None
-    except OSError as error:
-        raise BadInput(f"{named}: expected a file that can be read, got: {error.strerror}") from None
+    return parse(POLICIES.find(source, option="--policy: "), where=printable(source))
 
 
 def parse(text: str, *, where: str) -> Policy:
     """Read and check a policy; `where` names it in errors. Raises BadInput."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{where}: expected TOML, got something else: {error}") from None
+    data = tables(text, where=where)
     try:
         policy = Policy.model_validate(data)
     except ValidationError as error:

@@ -2,10 +2,8 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
@@ -27,6 +25,7 @@ from memaudit.methods import (
     StageSection,
 )
 from memaudit.rules import Audit, check_audit
+from memaudit.settings import Shelf, one_line, tables
 from rlhf.presets import PRESETS
 
 
@@ -260,44 +259,18 @@ def _check(recipe: Recipe) -> None:
     _check_graph(recipe)
 
 
-def builtin_names() -> list[str]:
-    """Recipes that come with memaudit."""
-    folder = resources.files("memaudit") / "recipes"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
-
-
-def builtin_text(name: str) -> str:
-    """The TOML of a built-in recipe."""
-    if name not in builtin_names():
-        raise BadInput(f"expected the name of a built-in recipe ({', '.join(builtin_names())}), got {name!r}")
-    return (resources.files("memaudit") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+RECIPES = Shelf("recipes", "recipe")
+"""The recipes that come with memaudit."""
 
 
 def load(source: str, changes: Sequence[str] = ()) -> Recipe:
     """The recipe called `source`, or in the file `source`, with `key=value` changes applied."""
-    if source in builtin_names():
-        text = builtin_text(source)
-    else:
-        path = Path(source)
-        if not path.is_file():
-            raise BadInput(
-                f"expected a recipe file or the name of a built-in recipe ({', '.join(builtin_names())}), "
-                f"got {source!r}, which is neither"
-            )
-        try:
-            text = path.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise BadInput(f"{source}: expected UTF-8, got byte {byte:#04x} at {error.start}") from None
-    return parse(text, where=source, changes=changes)
+    return parse(RECIPES.find(source), where=source, changes=changes)
 
 
 def parse(text: str, *, where: str, changes: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; `where` names it in errors."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{where}: expected TOML, got something else: {error}") from None
+    data = tables(text, where=where)
     for change in changes:
         _apply(data, change)
     return checked(data, where=where)
@@ -341,22 +314,6 @@ def _one_line(error: ValidationError) -> str:
     if len(parts) > 2 and parts[0] == "stages":
         del parts[2]
     return one_line(error, parts, lambda: _known(parts[:-1], error))
-
-
-def one_line(error: ValidationError, path: Sequence[str], known: Callable[[], str]) -> str:
-    """The first fault that pydantic found in a file: its key, what was expected and what came.
-
-    `known` tells the keys that there may be, where one is not.
-    """
-    fault = error.errors(include_url=False)[0]
-    key = ".".join(path) or "file"
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: expected no such key, got {fault['input']!r}: known here are {known()}"
-    if fault["type"] == "missing":
-        return f"{key}: expected a value, got none: set {key}"
-    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    given = repr(fault["input"])
-    return f"{key}: {fault['msg']}, got {given if len(given) < 80 else given[:77] + '...'}{more}"
 
 
 def _known(parents: Sequence[str], error: ValidationError) -> str:

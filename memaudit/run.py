@@ -56,11 +56,10 @@ def run(recipe: Recipe, folder: Path, progress: Progress) -> Findings:
                 "layout, code and renamed are one level"
             )
     instruments = Instruments(plan.setting)
+    done = plan.done()
     with plan.open() as ledger:
-        done = ledger.stages()
         for leg in plan.legs:
             if leg.key in done:
-                instruments.result(leg.stage, leg.key)
                 progress.say(f"{leg.title}: already done")
                 plan.enter(ledger, leg)
             else:
@@ -98,6 +97,16 @@ class Plan:
         _check(recipe, folder)
         setting = setting_of(recipe, populate(corpus, recipe), folder)
         return cls(folder=folder, setting=setting, corpus=corpus.description, legs=course(setting))
+
+    def done(self) -> set[str]:
+        """The keys of the legs that the run's ledger has. Raises BadInput where what one of them left is gone."""
+        if not (self.folder / LEDGER).is_file():
+            return set()
+        with Ledger(self.folder / LEDGER) as ledger:
+            found = {leg.key: leg.stage for leg in self.legs if leg.key in ledger.stages()}
+        for key, stage in found.items():
+            Instruments(self.setting).result(stage, key)
+        return set(found)
 
     def open(self) -> Ledger:
         """The run's ledger, with its population in it; what is not there yet is made."""

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich import box
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from memaudit.errors import BadInput
-from memaudit.policy import builtin_names, load
+from memaudit.policy import POLICIES, load
 from memaudit.sources import printable
 from reports.document import render_json
 from reports.escape import visible
@@ -23,9 +23,11 @@ from reports.gate_statements import bound, ordered, outcome, places, plain, sent
 from reports.junit import render_junit
 from reports.statement import Part
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+_RENDERERS: dict[str, Callable[[Gate], str]] = {
+    "--junit": render_junit,
+    "--json": render_json,
+    "--md": render_gate_markdown,
+}
 _WIDE = 10_000  # columns: a line of a log is not folded
 
 
@@ -35,7 +37,7 @@ def check(
         str,
         typer.Option(
             metavar="POLICY",
-            help=f"TOML file of rules, or the name of a built-in policy: {', '.join(builtin_names())}.",
+            help=f"TOML file of rules, or the name of a built-in policy: {', '.join(POLICIES.names())}.",
         ),
     ],
     baseline: Annotated[
@@ -70,14 +72,15 @@ def check(
                 f"{option}: expected a file in a directory that exists, got {printable(str(path))}"
             )
     # numpy and scipy take a while to import: not for a policy with a typing error.
-    from memaudit.documents import open_ledger
+    from memaudit.documents import open_ledger, write_whole
     from memaudit.gate import check as hold
 
     with ExitStack() as stack:
         ledger = stack.enter_context(open_ledger(run))
         beside = None if baseline is None else (stack.enter_context(open_ledger(baseline)), baseline)
         gate = hold(ledger, run, checked, baseline=beside, command=_command(run, policy, baseline))
-    _write(gate, files)
+    for option, path in files.items():
+        write_whole(path, _RENDERERS[option](gate), option=option)
     show(gate, Console(width=_WIDE))
     if not gate.passed:
         raise typer.Exit(1)
@@ -87,25 +90,6 @@ def _command(run: Path, policy: str, baseline: Path | None) -> str:
     words = ["memaudit", "check", str(run), "--policy", policy]
     words += [] if baseline is None else ["--baseline", str(baseline)]
     return printable(shlex.join(words))
-
-
-def _write(gate: Gate, files: "Mapping[str, Path]") -> None:
-    """Write the files, each whole or not at all."""
-    renderers: dict[str, Callable[[Gate], str]] = {
-        "--junit": render_junit,
-        "--json": render_json,
-        "--md": render_gate_markdown,
-    }
-    for option, path in files.items():
-        beside = path.with_name(f"{path.name}.partial")
-        try:
-            beside.write_text(renderers[option](gate), encoding="utf-8")
-            beside.replace(path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise BadInput(
-                f"{option}: expected to write {printable(str(path))}, got: {error.strerror}"
-            ) from None
 
 
 def show(gate: Gate, console: Console) -> None:

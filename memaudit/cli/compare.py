@@ -81,7 +81,7 @@ def compare(
     if output != "-" and (Path(output).is_dir() or not Path(output).parent.is_dir()):
         raise BadInput(f"--output: expected a file in a directory that exists, got {printable(output)}")
     from memaudit.comparison import compare as compare_ledgers
-    from memaudit.documents import open_ledger
+    from memaudit.documents import open_ledger, write_whole
 
     with open_ledger(run_a) as first, open_ledger(run_b) as second:
         found = compare_ledgers(
@@ -99,15 +99,8 @@ def compare(
     if output == "-":
         sys.stdout.write(text)
         return
-    path = Path(output)
-    beside = path.with_name(f"{path.name}.partial")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise BadInput(f"--output: expected to write {printable(output)}, got: {error.strerror}") from None
-    print(printable(str(path)))
+    write_whole(Path(output), text, option="--output")
+    print(printable(output))
 
 
 def _command(run_a: Path, run_b: Path, stages: Sequence[str], level: str, definition: str) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from memaudit.cli.terminal import plain_table
 from memaudit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def tables(found: "Measures", stage: str | None = None) -> Iterator[Table]:
 
     curves = of(found.profile)
     thresholds = [f"{point.threshold:g}" for point in curves[0].points] if curves else []
-    table = _table(
+    table = plain_table(
         "pappu-2024: came out of the model that saw it | of its control | of the first and not of the second, "
         "within distance",
         "stage",
@@ -92,7 +92,7 @@ def tables(found: "Measures", stage: str | None = None) -> Iterator[Table]:
 
     sampled = of(found.sampled)
     cells = [cell for cell in sampled[0].exposed if cell.chance == _CHANCE] if sampled else []
-    table = _table(
+    table = plain_table(
         f"(n, p)-extraction: n samples hold the target with a chance of {_CHANCE:g} at least, exposed | control",
         "stage",
         "cohort",
@@ -108,7 +108,7 @@ def tables(found: "Measures", stage: str | None = None) -> Iterator[Table]:
         )
     yield table
 
-    table = _table(
+    table = plain_table(
         "Membership attacks: members are those that were shown, others the same under the control",
         "stage",
         "cohort",
@@ -139,7 +139,7 @@ def tables(found: "Measures", stage: str | None = None) -> Iterator[Table]:
     table.caption = "* fewer others than it takes: at the highest of them, where none of the sample is above"
     yield table
 
-    table = _table(
+    table = plain_table(
         "Exposure of secrets in bits, and counterfactual memorization (share of tokens)",
         "stage",
         "cohort",
@@ -170,21 +170,12 @@ def tables(found: "Measures", stage: str | None = None) -> Iterator[Table]:
 
     rare = of(found.rare)
     ks = [f"k={count.documents}" for count in rare[0].counts] if rare else []
-    table = _table(
+    table = plain_table(
         "k-eidetic: clusters that came out, of those in at most k documents", "stage", "cohort", *ks
     )
     for row in rare:
         table.add_row(escape(row.stage), escape(row.cohort), *(_counts(count.rate) for count in row.counts))
     yield table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left"
-    )
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number < 2 else "right")
-    return table
 
 
 def _source(text: str) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from memaudit.policy import builtin_names, builtin_text
+from memaudit.policy import POLICIES
 
 app = typer.Typer(help="Look at the policies that come with memaudit.", no_args_is_help=True)
 
@@ -16,7 +16,7 @@ def _policies() -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(builtin_names())}.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(POLICIES.names())}.")],
 ) -> None:
     """Print a policy's TOML, to copy and change.
 
@@ -24,4 +24,4 @@ def show(
 
     `memaudit policy show user-code > policy.toml && memaudit check runs/quickstart --policy policy.toml`
     """
-    print(builtin_text(name), end="")
+    print(POLICIES.text(name), end="")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from memaudit.recipe import builtin_names, builtin_text
+from memaudit.recipe import RECIPES
 
 app = typer.Typer(help="Look at the recipes that come with memaudit.", no_args_is_help=True)
 
@@ -16,7 +16,7 @@ def _recipes() -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(builtin_names())}.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(RECIPES.names())}.")],
 ) -> None:
     """Print a recipe's TOML, to copy and change.
 
@@ -24,4 +24,4 @@ def show(
 
     `memaudit recipe show quickstart > mine.toml && memaudit run mine.toml`
     """
-    print(builtin_text(name), end="")
+    print(RECIPES.text(name), end="")

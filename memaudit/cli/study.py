@@ -1,17 +1,17 @@
 """`memaudit study`."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from memaudit.cli.terminal import Terminal, complain
+from memaudit.cli.terminal import Terminal, complain, plain_table
 from memaudit.study.design import load
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def study(
         count = workers or os.cpu_count() or 1
         console = Console()
         console.print(_stages(planned.rows))
-        console.print(_powers(power(design, cells)))
+        if design.claims:
+            console.print(_powers(power(design, cells)))
         console.print(_outlook(planned, count), highlight=False, soft_wrap=True)
         if plan:
             return
@@ -87,23 +88,15 @@ def study(
             complain("interrupted: the same command goes on with the stages that are missing")
             raise typer.Exit(130) from None
         terminal.say("reading the ledgers")
-        found = report(design, cells, folder, f"memaudit study {file}")
-    console.print(_claims(found.claims))
+        found = report(design, cells, folder, shlex.join(["memaudit", "study", str(file)]))
+    if found.claims:
+        console.print(_claims(found.claims))
     for path in write_documents(found, folder):
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left"
-    )
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number < 2 else "right")
-    return table
-
-
 def _stages(rows: "Sequence[Row]") -> Table:
-    table = _table("What is to be trained", "stage", "arms", "to do", "done", "s each")
+    table = plain_table("What is to be trained", "stage", "arms", "to do", "done", "s each")
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         # The runs of one group of arms differ in their seed, and in arms that have fewer seeds.
@@ -121,7 +114,7 @@ def _stages(rows: "Sequence[Row]") -> Table:
 
 
 def _powers(rows: "Sequence[PowerRow]") -> Table:
-    table = _table(
+    table = plain_table(
         "Smallest true difference seen with a chance of 80 %",
         "claim",
         "unit",
@@ -146,7 +139,7 @@ def _outlook(planned: "Schedule", workers: int) -> str:
 
 
 def _claims(rows: "Sequence[ClaimRow]") -> Table:
-    table = _table(
+    table = plain_table(
         "What came of the claims", "claim", "expected", "measured", "95 % interval", "p", "verdict"
     )
     for row in rows:

@@ -131,3 +131,13 @@ def table(findings: Findings) -> Table:
             *(_cell(rows[stage.name, cohort]) for cohort in cohorts),
         )
     return drawn
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """A table of which the first two columns hold words and the others numbers."""
+    drawn = Table(
+        title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left"
+    )
+    for place, name in enumerate(columns):
+        drawn.add_column(name, justify="left" if place < 2 else "right")
+    return drawn

@@ -21,7 +21,7 @@ from memaudit.statistics.seeds import (
     difference_over_seeds,
     over_seeds,
     rate_over_seeds,
-    trend_over_seeds,
+    slopes,
 )
 from memaudit.statistics.significance import mcnemar, sign_flip
 from memaudit.statistics.survival import Curve, kaplan_meier
@@ -54,7 +54,7 @@ __all__ = [
     "paired_mean",
     "rate_over_seeds",
     "sign_flip",
-    "trend_over_seeds",
+    "slopes",
     "upper_bound",
     "wilson",
     "zero_bound",

@@ -130,7 +130,7 @@ class PairedDifference(Comparison):
 class Trend(Comparison):
     """A straight line over m ordered, evenly spaced arms. The effect is the last arm's rate minus the first's.
 
-    The slope of one seed is that of least squares over scores x = 0 to m - 1 (`seeds.trend_over_seeds`). Its variance
+    The slope of one seed is that of least squares over scores x = 0 to m - 1 (`seeds.slopes`). Its variance
     is (between^2 + p (1 - p) / n) / sum (x - mean)^2, and that of the effect (m - 1)^2 times as much. Here `between` is
     of each arm by itself; what all arms of a seed have in common falls out.
     """

@@ -196,21 +196,21 @@ def _reaching(up: int, down: int, total: int, null: float, side: int) -> float:
     return wide / 2 if wide < 1 else 1.0
 
 
-def trend_over_seeds(values: Sequence[Sequence[float]], *, scores: Sequence[float] | None = None) -> Estimate:
-    """The slope over ordered arms: of each seed the least-squares slope of its values, mixed over seeds.
+def slopes(values: Sequence[Sequence[float]], *, scores: Sequence[float] | None = None) -> list[float]:
+    """Of each seed the least-squares slope of its values over ordered arms; a trend is these, mixed by `over_seeds`.
 
-    What is particular to a seed and alike in its arms falls out of its slope. The test is against 0. If nothing tells
-    the arms from each other and values are about normal, the p-value is exact.
+    What is particular to a seed and alike in its arms falls out of its slope. If nothing tells the arms from each other
+    and values are about normal, the p-value of their mean is exact.
 
     Args:
         values: ``[seeds, arms]``, in any unit. Two arms at least, and as many in each seed.
         scores: Place of each arm on the scale that the slope is for; 0, 1, 2 and so on if None.
 
     Returns:
-        The change of the value for one step of the score.
+        The change of the value for one step of the score, for each seed.
 
     Raises:
-        ValueError: The arms are not as said, their scores are all alike, or a value is not finite.
+        ValueError: The arms are not as said, or their scores are all alike.
     """
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or table.shape[1] < 2:
@@ -219,7 +219,7 @@ def trend_over_seeds(values: Sequence[Sequence[float]], *, scores: Sequence[floa
     if at.shape != table.shape[1:] or np.ptp(at) == 0:
         raise ValueError(f"expected scores of {table.shape[1]} arms that differ, got {scores}")
     off = at - at.mean()
-    return over_seeds(((table - table.mean(axis=1, keepdims=True)) @ off / (off @ off)).tolist())
+    return ((table - table.mean(axis=1, keepdims=True)) @ off / (off @ off)).tolist()
 
 
 def student(value: float, error: float, *, null: float, seeds: int, method: Method = "student") -> Estimate:

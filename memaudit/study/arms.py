@@ -6,13 +6,13 @@ Arms that change anything else, such as the model's size or the corpus, share no
 """
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from memaudit.errors import BadInput
 from memaudit.recipe import Recipe, checked, ordered
+from memaudit.settings import tables
 from memaudit.study.design import Study
 
 _LONGEST = 40  # characters of a stage's or a run's name
@@ -35,7 +35,7 @@ def cells(study: Study, text: str) -> list[Cell]:
 
     Raises BadInput where an arm does not make a recipe.
     """
-    base = tomllib.loads(text)
+    base = tables(text, where=study.recipe)
     found = []
     for seed in dict.fromkeys(seed for arm in study.all_arms() for seed in study.seeds_of(arm)):
         grounds: dict[str, dict[str, Recipe]] = {}

@@ -14,7 +14,7 @@ import numpy as np
 
 from memaudit.errors import BadInput
 from memaudit.recipe import cohort_names
-from memaudit.statistics import CONFIDENCE, holm, over_seeds, trend_over_seeds
+from memaudit.statistics import CONFIDENCE, holm, over_seeds, slopes
 from memaudit.study.arms import Cell
 from memaudit.study.design import Claim, Study, places
 from memaudit.study.estimates import Seeds, average, difference, mean, numbers, paired, plain
@@ -184,11 +184,9 @@ def _trend(measure: Measure, asked: Asked, views: Sequence[Seeds]) -> _Found | N
         return None
     table = [[mean(one[seed]) for one in of] for seed in seeds]
     # From the first arm to the last, whatever their number: the slope times the number of steps.
-    steps = len(of) - 1
-    at = [place / steps for place in range(len(of))]
-    slopes = [float(np.polyfit(at, row, 1)[0]) for row in table]
+    found = slopes(table, scores=[place / (len(of) - 1) for place in range(len(of))])
     return _Found(
-        estimate=plain(trend_over_seeds(table, scores=at), dict(zip(seeds, slopes, strict=True))),
+        estimate=plain(over_seeds(found), dict(zip(seeds, found, strict=True))),
         examples=sum(len(one[seed]) for one in of for seed in seeds),
     )
 

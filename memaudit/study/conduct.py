@@ -15,7 +15,6 @@ from pathlib import Path
 
 from memaudit.course import Leg
 from memaudit.instruments import METRICS
-from memaudit.ledger import LEDGER, Ledger
 from memaudit.progress import Progress
 from memaudit.run import Plan, finish, read
 from memaudit.stages import steps_of
@@ -79,8 +78,8 @@ def schedule(study: Study, text: str, folder: Path, progress: Progress) -> Sched
             corpora[source] = read(cell.recipe)
             progress.say(corpora[source].description)
         plan = Plan.of(cell.recipe, folder / cell.name, corpora[source])
-        done = _done(plan.folder)
-        progress.say(f"{cell.name}: {len(plan.legs)} stages to train, of which {_count(plan, done)} are done")
+        done = plan.done()
+        progress.say(f"{cell.name}: {len(plan.legs)} stages to train, of which {len(done)} are done")
         rows += [
             Row(
                 cell=cell,
@@ -93,18 +92,6 @@ def schedule(study: Study, text: str, folder: Path, progress: Progress) -> Sched
             for leg in plan.legs
         ]
     return Schedule(rows)
-
-
-def _count(plan: Plan, done: set[str]) -> int:
-    return sum(leg.key in done for leg in plan.legs)
-
-
-def _done(folder: Path) -> set[str]:
-    """The stages that a run's ledger has."""
-    if not (folder / LEDGER).is_file():
-        return set()
-    with Ledger(folder / LEDGER) as ledger:
-        return {stage for stage in ledger.stages() if (folder / "stages" / stage / "params").is_dir()}
 
 
 def conduct(schedule: Schedule, engine: Engine, progress: Progress, title: str) -> None:

@@ -20,7 +20,6 @@
 The arm `base` is the recipe as it is. Every arm is run with every seed, and every run has both twins.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,7 +27,9 @@ from pydantic import Field, ValidationError
 
 from memaudit.errors import BadInput
 from memaudit.methods import Name, Positive, Section
-from memaudit.recipe import builtin_names, builtin_text, one_line
+from memaudit.recipe import RECIPES
+from memaudit.settings import one_line, read, tables
+from memaudit.sources import printable
 
 BASE = "base"
 """The arm that is the recipe as it is."""
@@ -159,23 +160,22 @@ def places(claim: Claim) -> list[tuple[str, str, str]]:
 
 def load(path: Path) -> tuple[Study, str]:
     """A study's file, and the text of the recipe it names. Raises BadInput."""
+    where = printable(str(path))
     if not path.is_file():
-        raise BadInput(f"expected the TOML file of a study, got {path}: there is no such file")
+        raise BadInput(f"expected the TOML file of a study, got {where}: there is no such file")
     try:
-        study = Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: expected TOML in UTF-8, got something else: {error}") from None
+        study = Study.model_validate(tables(read(path), where=where))
     except ValidationError as error:
         at = [str(part) for part in error.errors(include_url=False)[0]["loc"]]
-        raise BadInput(f"{path}: {one_line(error, at, lambda: _known(at))}") from None
-    if study.recipe in builtin_names():
-        return study, builtin_text(study.recipe)
+        raise BadInput(f"{where}: {one_line(error, at, lambda: _known(at))}") from None
+    if study.recipe in RECIPES.names():
+        return study, RECIPES.text(study.recipe)
     beside = path.parent / study.recipe
     if not beside.is_file():
         raise BadInput(
-            f"{path}: recipe: expected a file beside it or one of {', '.join(builtin_names())}, got {study.recipe!r}"
+            f"{where}: recipe: expected a file beside it or one of {', '.join(RECIPES.names())}, got {study.recipe!r}"
         )
-    return study, beside.read_text(encoding="utf-8")
+    return study, read(beside)
 
 
 def _known(path: list[str]) -> str:

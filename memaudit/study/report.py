@@ -9,6 +9,7 @@ from typing import Any
 from memaudit.cases import Facts
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.recipe import ordered
+from memaudit.settings import flat
 from memaudit.statistics import CONFIDENCE
 from memaudit.study.arms import Cell
 from memaudit.study.claims import Views, judge
@@ -85,20 +86,12 @@ def _arms(study: Study, cells: Sequence[Cell]) -> list[contract.ArmRow]:
         contract.ArmRow(
             name=name,
             about=arm.about,
-            changes={key: json.dumps(value) for key, value in _flat(arm.changes)},
+            changes={key: json.dumps(value) for key, value in flat(arm.changes).items()},
             seeds=study.seeds_of(name),
             shares=name in own.stages,
         )
         for name, arm in study.all_arms().items()
     ]
-
-
-def _flat(changes: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in changes.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
 
 
 def _sweeps(study: Study, cells: Sequence[Cell], views: Views) -> Iterator[contract.Sweep]:
@@ -108,7 +101,7 @@ def _sweeps(study: Study, cells: Sequence[Cell], views: Views) -> Iterator[contr
             continue
         measure = MEASURES[claim.measure]
         asked = asked_of(claim)
-        changed = sorted({key for arm in claim.arms for key, _ in _flat(study.all_arms()[arm].changes)})
+        changed = sorted({key for arm in claim.arms for key in flat(study.all_arms()[arm].changes)})
         settings = {key: {arm: _setting(key, cells, arm) for arm in claim.arms} for key in changed}
         telling = {key: of for key, of in settings.items() if len(set(of.values())) > 1}
         points = []

@@ -1,7 +1,6 @@
 """Audits of a finished model: what is asked, kept, gone on with, counted and refused."""
 
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -320,21 +319,12 @@ def test_lines_in_the_middle_are_asked_for_in_the_marks_of_the_tokenizer(
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    from memaudit.cli import main
-
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
-    monkeypatch.setenv("COLUMNS", "140")
+def say(say):
+    """Run `memaudit audit`."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["memaudit", "audit", *map(str, arguments)])
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return int(code or 0), captured.out, captured.err
+        said = say("audit", *arguments)
+        return said.code, said.out, said.err
 
     return run
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from tiny import TINY, Walked
 
 from memaudit.cli.terminal import table
-from memaudit.recipe import builtin_text
+from memaudit.recipe import RECIPES
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_help_says_what_a_command_takes(say, command: list[str]) -> None:
 def test_recipe_show_prints_the_toml_itself(say) -> None:
     said = say("recipe", "show", "quickstart")
     assert said.code == 0
-    assert said.out == builtin_text("quickstart")
+    assert said.out == RECIPES.text("quickstart")
     assert tomllib.loads(said.out)["name"] == "quickstart"
 
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import Said
 
 import probes
-from memaudit.cli import main
 from probes.infill import prompt
 
 KEY = "ghp_" + "x9Yq7Lw3Zt5Rk1Vb8Nc2Md4Fg6Hj0PsQaUe1"
@@ -41,29 +41,13 @@ function twice (number) {
 """
 
 
-class Said:
-    """Exit code and output of one command."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run `memaudit probes build` in this process."""
-    monkeypatch.setenv("COLUMNS", "140")
+def say(say):
+    """Run `memaudit probes build`."""
 
     def run(*arguments: str | Path, small: bool = True) -> Said:
         # What is small is cut too, unless a test says otherwise.
-        bounds = ["--smallest", "1"] if small else []
-        monkeypatch.setattr(sys, "argv", ["memaudit", "probes", "build", *map(str, arguments), *bounds])
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return Said(int(code or 0), captured.out, captured.err)
+        return say("probes", "build", *arguments, *(["--smallest", "1"] if small else []))
 
     return run
 

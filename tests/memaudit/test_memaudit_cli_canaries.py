@@ -4,43 +4,25 @@ import json
 import re
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
+from command import Said
 from tiny import TINY
 
 import probes.canaries
-from memaudit.cli import main
 from memaudit.cohorts import populate
 from memaudit.corpus import load
 from memaudit.recipe import parse
 from probes.canaries import KINDS, generate, plan
 
 
-class Said:
-    """Exit code and output of one command."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Run `memaudit probes canaries` in this process, in an empty directory."""
-    monkeypatch.setenv("COLUMNS", "140")
+def say(say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run `memaudit probes canaries` in an empty directory."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["memaudit", "probes", "canaries", *map(str, arguments)])
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return Said(int(code or 0), captured.out, captured.err)
-
-    return run
+    return partial(say, "probes", "canaries")
 
 
 def lines_of(path: str | Path) -> list[dict]:

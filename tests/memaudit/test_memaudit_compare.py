@@ -1,22 +1,20 @@
 """Two ledgers side by side: where what every twin said is known, what changed is known."""
 
-import json
 import shutil
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
+import parrot
 import pytest
 from command import Said as Heard
 from command import refused
 from invented import Outcome, Said, invent
 from scipy import stats
-from tiny import TINY, Quiet
+from tiny import TINY
 
 from memaudit import comparison
-from memaudit.audit import CONTROL, MODEL, Terms, audit
-from memaudit.backends import About, Question
-from memaudit.backends import Said as Answered
+from memaudit.audit import CONTROL, MODEL
 from memaudit.comparison import compare
 from memaudit.documents import open_ledger
 from memaudit.errors import BadInput
@@ -330,46 +328,10 @@ def test_other_levels_and_definitions_can_be_asked_for(tmp_path: Path) -> None:
 # audits of models
 
 
-class Parrot:
-    """Says the targets that are chosen by their number."""
-
-    batch, parallel = 4, 1
-
-    def __init__(self, name: str, *says: int) -> None:
-        self.about = About(kind="parrot", name=name, identity=name, deterministic=True, scores=False)
-        self.says = says
-
-    def encode(self, texts: Iterable[str]) -> list[list[int]]:
-        return [[] for _ in texts]
-
-    def score(self, questions: Iterable[Question]) -> list[None]:
-        raise AssertionError("offers no scores")
-
-    def go_on(self, questions: Iterable[Question], scores: Iterable[object]) -> list[Answered]:
-        return [
-            Answered(text=q.target if int(q.prefix.split("_")[1][0]) in self.says else "", ended=True)
-            for q in questions
-        ]
-
-
-def probes(folder: Path, count: int = 9) -> Path:
-    path = folder / "probes.jsonl"
-    lines = [
-        {"id": f"p{n}", "prefix": f"def f_{n}(a):\n", "target": f"    return a * {n * 1111}\n", "language": "python",
-         "secrets": [[15, 17]] if n == 8 else []}
-        for n in range(count)
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-def asked(folder: Path, name: str, model: Iterable[int], control: Iterable[int] | None, **terms) -> Path:
-    beside = None if control is None else Parrot(f"{name}-base", *control)
-    audit(
-        str(probes(folder)), Parrot(name, *model), beside, folder / name,
-        Terms(levels=("exact", "code"), **terms), Quiet(),
-    ).close()  # fmt: skip
-    return folder / name
+def asked(
+    folder: Path, name: str, model: Iterable[int], control: Iterable[int] | None, **terms: float
+) -> Path:
+    return parrot.asked(folder, name, model, control, secrets=(8,), count=9, **terms)
 
 
 def test_audits_are_paired_by_probe_and_set_against_their_controls(tmp_path: Path) -> None:

@@ -1,22 +1,19 @@
 """Ledgers whose observations are made up, held against policies: on both sides of every bound."""
 
-import json
 import shutil
 import sqlite3
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import parrot
 import pytest
 from command import Said as Heard
 from command import refused
 from invented import Outcome, Said, invent
 from scipy import stats
-from tiny import TINY, Quiet
+from tiny import TINY
 
-from memaudit.audit import Terms, audit
-from memaudit.backends import About, Question
-from memaudit.backends import Said as Answered
 from memaudit.documents import open_ledger
 from memaudit.errors import BadInput
 from memaudit.gate import check
@@ -386,40 +383,8 @@ def test_a_policy_says_what_is_near_and_not_the_run(tmp_path: Path) -> None:
 # audits of models
 
 
-class Parrot:
-    """Says the targets that are chosen by their number."""
-
-    batch, parallel = 4, 1
-
-    def __init__(self, name: str, *says: int) -> None:
-        self.about = About(kind="parrot", name=name, identity=name, deterministic=True, scores=False)
-        self.says = says
-
-    def encode(self, texts: Iterable[str]) -> list[list[int]]:
-        return [[] for _ in texts]
-
-    def score(self, questions: Iterable[Question]) -> list[None]:
-        raise AssertionError("offers no scores")
-
-    def go_on(self, questions: Iterable[Question], scores: Iterable[object]) -> list[Answered]:
-        return [
-            Answered(text=q.target if int(q.prefix.split("_")[1]) in self.says else "", ended=True)
-            for q in questions
-        ]
-
-
 def asked(folder: Path, name: str, model: Iterable[int], control: Iterable[int] | None) -> Path:
-    path = folder / "probes.jsonl"
-    lines = [
-        {"id": f"p{n}", "prefix": f"def f_{n}_(a):\n", "target": f"    return a * {n * 1111 + 7777}\n",
-         "language": "python", "secrets": [[15, 18]] if n < 5 else []}
-        for n in range(20)
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    beside = None if control is None else Parrot(f"{name}-base", *control)
-    terms = Terms(levels=("exact", "code"), twice=1.0)
-    audit(str(path), Parrot(name, *model), beside, folder / name, terms, Quiet()).close()
-    return folder / name
+    return parrot.asked(folder, name, model, control, secrets=range(5), count=20, twice=1.0)
 
 
 def test_an_audited_model_is_held_to_the_same_rules(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from memaudit.bounds import least_for_upper
 from memaudit.cli.app import app
 from memaudit.errors import BadInput
 from memaudit.judges import RULES
-from memaudit.policy import KINDS, Policy, builtin_names, builtin_text, load, parse
+from memaudit.policy import KINDS, POLICIES, Policy, load, parse
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = (ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"expected UTF-8, got byte 0xff at 8"):
         load(str(tmp_path / "x.toml"))
     with pytest.raises(BadInput, match=r"expected the name of a built-in policy \(user-code\)"):
-        builtin_text("usercode")
+        POLICIES.text("usercode")
 
 
 def test_every_kind_of_rule_is_judged_and_every_key_documented_in_the_code_and_in_the_guide() -> None:
@@ -124,7 +124,7 @@ def test_every_kind_of_rule_is_judged_and_every_key_documented_in_the_code_and_i
 
 
 def test_the_built_in_policies_hold_to_their_own_words() -> None:
-    assert builtin_names() == ["user-code"]
+    assert POLICIES.names() == ["user-code"]
     found = load("user-code")
     assert found.name == "user-code"
     assert found.threshold == 0.1
@@ -132,7 +132,7 @@ def test_the_built_in_policies_hold_to_their_own_words() -> None:
     assert all(r.why for r in found.rules)
     assert all(r.missing == "fail" for r in found.rules)
     # Each rule has a comment above it that says why it is there.
-    text = builtin_text("user-code")
+    text = POLICIES.text("user-code")
     assert len(re.findall(r"^# .+\n\[\[rules\]\]$", text, re.MULTILINE)) == len(found.rules)
 
 
@@ -168,4 +168,4 @@ def test_the_table_of_the_guide_says_how_many_examples_a_bound_needs() -> None:
 
 
 def test_the_command_prints_a_built_in_policy(say) -> None:
-    assert say("policy", "show", "user-code").out == builtin_text("user-code")
+    assert say("policy", "show", "user-code").out == POLICIES.text("user-code")

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from memaudit import recipe as recipes
 from memaudit.errors import BadInput
-from memaudit.recipe import builtin_names, builtin_text, cohort_names, cohort_of, dumps, load, ordered, parse
+from memaudit.recipe import RECIPES, cohort_names, cohort_of, dumps, load, ordered, parse
 
-QUICKSTART = builtin_text("quickstart")
+QUICKSTART = RECIPES.text("quickstart")
 
 
 def fault(text: str, changes: list[str] | None = None) -> str:
@@ -21,7 +21,7 @@ def fault(text: str, changes: list[str] | None = None) -> str:
     return line
 
 
-@pytest.mark.parametrize("name", builtin_names())
+@pytest.mark.parametrize("name", RECIPES.names())
 def test_a_resolved_recipe_reads_back_as_itself(name: str) -> None:
     recipe = load(name)
     again = parse(dumps(recipe), where="again")

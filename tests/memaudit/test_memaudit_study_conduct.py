@@ -196,6 +196,17 @@ def test_a_directory_of_another_study_is_left_alone(conducted: Path, file: Path,
         schedule(study, text, conducted, Quiet())
 
 
+def test_a_finished_stage_whose_parameters_are_gone_is_named(file: Path, tmp_path: Path) -> None:
+    folder = stopped_twice(file, tmp_path / "out", MadeUp)
+    (lost,) = folder.glob("base-3/stages/pretrain-*/params")
+    lost.rmdir()
+    study, text = load(file)
+    with pytest.raises(
+        BadInput, match="expected the parameters of the finished stage 'pretrain', got nothing"
+    ):
+        schedule(study, text, folder, Quiet())
+
+
 # the command
 
 

@@ -3,13 +3,11 @@
 import base64
 import hashlib
 import re
-import subprocess
-import sys
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from comparison_sample import EACH, audits, build, empty, hostile
+from determinism import assert_equal_bytes
 from findings_sample import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
@@ -239,20 +237,9 @@ def test_the_sections_come_in_their_order(page: Page):
 
 
 def test_equal_comparisons_give_equal_bytes():
-    code = (
-        "import hashlib; from comparison_sample import hostile; import reports;"
-        "from reports.comparison_html import render_comparison_html as h;"
-        "from reports.comparison_markdown import render_comparison_markdown as m;"
-        "print(*(hashlib.sha256(r(hostile()).encode()).hexdigest() for r in (h, m, reports.render_json)))"
+    assert_equal_bytes(
+        "comparison_sample:hostile()",
+        "reports.comparison_html:render_comparison_html",
+        "reports.comparison_markdown:render_comparison_markdown",
+        "reports:render_json",
     )
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(paths)},
-            capture_output=True, text=True, check=True,
-        ).stdout.split()
-        for seed in ("1", "2")
-    ]  # fmt: skip
-    assert runs[0] == runs[1]
-    assert len(set(runs[0])) == 3
