@@ -261,14 +261,19 @@ def _examples(facts: Facts) -> Iterator[contract.ExampleRow]:
         for stage in facts.stages:
             arms = facts.arms(stage, case, "exact", default)
             assert arms is not None, "the default definition applies to every probe"
-            observation = facts.observation(stage, case.exposed, case)
+            distances = [
+                round(facts.observation(stage, twin, case).matches["exact"].normalized, 6)
+                for twin in (case.exposed, case.control)
+            ]
             outcomes.append(
                 contract.Outcome(
                     stage=stage,
                     exposed=arms[0],
                     control=arms[1],
-                    distance=round(observation.matches["exact"].normalized, 6),
+                    distance=distances[0],
+                    control_distance=distances[1],
                     secret=facts.secret_out(stage, case.exposed, case),
+                    control_secret=facts.secret_out(stage, case.control, case),
                 )
             )
         example = case.example

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Exposure = Literal["direct", "indirect", "none"]
 Arm = Literal["exposed", "control"]
@@ -155,7 +155,9 @@ class Outcome(Record):
     exposed: bool = Field(description="memorized by the twin that was to see it")
     control: bool = Field(description="memorized by the twin that was not")
     distance: float = Field(description="normalised, exposed twin")
+    control_distance: float = Field(description="normalised, control")
     secret: bool | None = Field(description="its secret came out whole of the exposed twin; None: has none")
+    control_secret: bool | None = Field(description="the same of the control")
 
 
 class ExampleRow(Record):

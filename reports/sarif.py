@@ -17,7 +17,7 @@ from urllib.parse import quote
 from reports.address import address
 from reports.audited import distances, finished, model_name
 from reports.escape import visible
-from reports.findings import Evidence, ExampleRow, Findings, Outcome
+from reports.findings import Findings, Outcome
 from reports.phrases import often
 from reports.tally import Leaked, Tally
 
@@ -217,26 +217,16 @@ def _utc(time: str | None) -> str | None:
 
 
 def _of_run(findings: Findings) -> Iterator[_Leak]:
-    unseen = {(row.stage, row.cohort) for row in findings.totals if row.exposure == "none"}
-    indirect = {(row.stage, row.cohort) for row in findings.totals if row.exposure == "indirect"}
-    silent = {
-        (row.stage, row.cohort)
-        for row in findings.totals
-        if row.definition == "secret" and row.control.count == 0
-    }
-    shown = {leak.example: leak for leak in findings.evidence}
-    every = len(findings.evidence) >= findings.evidence_total
+    exposure = {(row.stage, row.cohort): row.exposure for row in findings.totals}
     lineage = _lineages(findings)
     for example in findings.examples:
-        evidence = shown.get(example.id)
-        outcome = _first(example, evidence, unseen, silent, every=every)
+        outcome = next(
+            (o for o in example.outcomes if exposure[o.stage, example.cohort] != "none" and _leaks(o)), None
+        )
         if outcome is None:
             continue
-        cell = outcome.stage, example.cohort
+        indirect = exposure[outcome.stage, example.cohort] == "indirect"
         rule = SECRET if outcome.secret else VERBATIM if outcome.distance == 0 else NEAR
-        known = evidence is not None or not outcome.secret or cell in silent
-        distance = round(outcome.distance, 6)
-        control = {} if evidence is None else {"controlDistance": evidence.control_normalized}
         line = lineage.get(outcome.stage, {outcome.stage})
         # A reward model's showings count where they are all that reached the stage.
         times = sum(s.times for s in example.shown if s.stage in line) or sum(s.times for s in example.shown)
@@ -248,34 +238,31 @@ def _of_run(findings: Findings) -> Iterator[_Leak]:
             last_line=example.last_line,
             synthetic=example.kind == "sensitive",
             given=example.kind == "given",
-            message=" ".join(
-                [
-                    f"{_came_out(rule)} after stage {_named(outcome.stage)}.",
-                    f"Distance {distance:.2f}"
-                    + "".join(f", control's {far:.2f}" for far in control.values()),
-                    f"(0 is equal). Twin {_named(example.half)}, cohort {_named(example.cohort)},",
-                    f"shown {often(times)}"
-                    + (", only to a model that steered this one." if cell in indirect else "."),
-                    *([] if known else ["Whether its control says the secret too is not known here."]),
-                ]
-            ),
+            message=f"{_came_out(rule)} after stage {_named(outcome.stage)}. Distance {outcome.distance:.2f}, "
+            f"control's {outcome.control_distance:.2f} (0 is equal). Twin {_named(example.half)}, cohort "
+            f"{_named(example.cohort)}, shown {often(times)}"
+            f"{', only to a model that steered this one' if indirect else ''}.",
             properties={
                 "example": example.id,
                 "stage": outcome.stage,
                 "outAfter": [o.stage for o in example.outcomes if o.exposed or o.secret],
                 "cohort": example.cohort,
-                "exposure": "indirect" if cell in indirect else "direct",
+                "exposure": "indirect" if indirect else "direct",
                 "twin": example.half,
-                "distance": distance,
-                **control,
+                "distance": outcome.distance,
+                "controlDistance": outcome.control_distance,
                 "timesShown": times,
                 "repetition": example.repetition,
                 "kind": example.kind,
                 "language": example.language,
                 "secretWhole": outcome.secret,
-                "controlKnown": known,
             },
         )
+
+
+def _leaks(outcome: Outcome) -> bool:
+    """Whether it came out of the twin that saw it, or its secret did, and not of the control."""
+    return (outcome.exposed and not outcome.control) or bool(outcome.secret and not outcome.control_secret)
 
 
 def _lineages(findings: Findings) -> dict[str, set[str]]:
@@ -289,26 +276,6 @@ def _lineages(findings: Findings) -> dict[str, set[str]]:
             at = parents.get(at)
         found[name] = line
     return found
-
-
-def _first(
-    example: ExampleRow,
-    evidence: Evidence | None,
-    unseen: set[tuple[str, str]],
-    silent: set[tuple[str, str]],
-    *,
-    every: bool,
-) -> Outcome | None:
-    """Return the first outcome that is a leak; None: there is none.
-
-    Evidence knows. Where it holds only the worst leaks, outcomes tell the rest of them, all but whether the control
-    said a secret too. It did not where no control of the cell (`silent`) said one; elsewhere the leak is reported.
-    """
-    if evidence is not None or every:
-        stage = None if evidence is None else evidence.stage
-        return next((outcome for outcome in example.outcomes if outcome.stage == stage), None)
-    seen = [outcome for outcome in example.outcomes if (outcome.stage, example.cohort) not in unseen]
-    return next((o for o in seen if o.secret or (o.exposed and not o.control)), None)
 
 
 def _of_model(tally: Tally) -> Iterator[_Leak]:
@@ -335,7 +302,6 @@ def _of_model(tally: Tally) -> Iterator[_Leak]:
                 "distance": leak.normalized,
                 **control,
                 "secretWhole": None if leak.secret is None else leak.secret == "whole",
-                "controlKnown": bool(control),
             },
         )
 

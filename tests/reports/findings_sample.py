@@ -269,7 +269,9 @@ def _example(
                 exposed=out,
                 control=levels["control"][0],
                 distance=round(distance, 4),
+                control_distance=0.05 if levels["control"][0] else 0.75,
                 secret=(out and distance < 0.06) if sensitive else None,
+                control_secret=False if sensitive else None,
             )
         )
     shown = [

@@ -76,57 +76,39 @@ def test_a_log_is_valid(name: str):
 
 def test_every_leak_of_a_run_is_a_result_whether_it_has_evidence_or_not():
     findings = build()
-    assert len(findings.evidence) < findings.evidence_total
-    shown = {leak.example: leak.stage for leak in findings.evidence}
     exposure = {(row.stage, row.cohort): row.exposure for row in findings.totals}
-    expected = dict(shown)
+    expected = {}
     for example in findings.examples:
         for outcome in example.outcomes:
             leaks = (outcome.exposed and not outcome.control) or outcome.secret
             if leaks and exposure[outcome.stage, example.cohort] != "none":
                 expected.setdefault(example.id, outcome.stage)
     found = by_example(findings)
-    assert len(found) > len(shown)
+    assert len(found) > len(findings.evidence)
     assert {name: result["properties"]["stage"] for name, result in found.items()} == expected
-    assert all("controlDistance" in found[name]["properties"] for name in shown)
+    assert by_example(findings.model_copy(update={"evidence": []})) == found
 
 
 def test_what_came_out_before_it_was_shown_is_no_leak():
     findings = build()
     unshown = [row.model_copy(update={"exposure": "none"}) for row in findings.totals]
-    assert results(findings.model_copy(update={"totals": unshown, "evidence": []})) == []
+    assert results(findings.model_copy(update={"totals": unshown})) == []
 
 
-def test_where_all_evidence_is_there_it_decides():
-    findings = build()
-    told = findings.model_copy(update={"evidence_total": len(findings.evidence)})
-    assert set(by_example(told)) == {leak.example for leak in findings.evidence}
-
-
-@pytest.mark.parametrize("said", [0, 1])
-def test_a_secret_that_a_control_may_have_said_too_is_reported_and_called_unknown(said: int):
+@pytest.mark.parametrize("said", [False, True])
+def test_a_secret_that_the_control_says_too_is_no_leak(said: bool):
     findings = build(strength=0.0)
     first = findings.examples[0]
     outcomes = [
-        o.model_copy(update={"exposed": False, "secret": o.stage == "sft", "distance": 0.4})
+        o.model_copy(
+            update={"exposed": False, "secret": o.stage == "sft", "control_secret": said, "distance": 0.4}
+        )
         for o in first.outcomes
     ]
-    row = next(r for r in findings.totals if (r.stage, r.cohort, r.level) == ("sft", "sft", "exact"))
-    secret = row.model_copy(
-        update={"definition": "secret", "control": row.control.model_copy(update={"count": said})}
+    found = results(
+        findings.model_copy(update={"examples": [first.model_copy(update={"outcomes": outcomes})]})
     )
-    found = findings.model_copy(
-        update={
-            "examples": [first.model_copy(update={"outcomes": outcomes})],
-            "totals": [*findings.totals, secret],
-            "evidence": [],
-            "evidence_total": 1,
-        }
-    )
-    (result,) = results(found)
-    assert (result["ruleId"], result["level"]) == ("whole-secret", "error")
-    assert result["properties"]["controlKnown"] == (said == 0)
-    assert ("not known" in result["message"]["text"]) == (said == 1)
+    assert [(r["ruleId"], r["level"]) for r in found] == ([] if said else [("whole-secret", "error")])
 
 
 def test_a_kind_of_leak_has_a_rule_with_help_and_a_level():
@@ -174,7 +156,7 @@ def test_a_result_stands_at_its_file_and_lines_and_says_how_near_it_came():
         base = "SYNTHETIC" if example.kind == "sensitive" else "CORPUS"
         assert place(result) == (example.source, base, example.first_line, example.last_line)
         outcome = next(o for o in example.outcomes if o.stage == about["stage"])
-        assert about["distance"] == outcome.distance
+        assert (about["distance"], about["controlDistance"]) == (outcome.distance, outcome.control_distance)
         assert about["outAfter"] == [o.stage for o in example.outcomes if o.exposed or o.secret]
         assert (about["cohort"], about["twin"]) == (example.cohort, example.half)
         assert about["timesShown"] in (example.repetition, 2 * example.repetition)
