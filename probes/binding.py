@@ -136,7 +136,7 @@ def _renamable(leaves: list[_Leaf], language: str) -> set[bytes]:
     left: set[bytes] = set(_never(language))  # alone
     kinds: defaultdict[bytes, set[str]] = defaultdict(set)
     for leaf in leaves:
-        if leaf.kind.endswith("identifier") or leaf.kind in _WHOLE:
+        if _is_name(leaf):
             kinds[leaf.word].add(leaf.kind)
         if leaf.kind in _RAW:
             left.update(_WORD.findall(leaf.word))
@@ -153,12 +153,17 @@ def _renamable(leaves: list[_Leaf], language: str) -> set[bytes]:
             else:
                 scope.binds.add(leaf.word)
                 names.add(leaf.word)
-    left |= {leaf.word for leaf in leaves if leaf.word in names and not _is_bound_around(leaf)}
+    # A string that spells a name does not mean it.
+    left |= {x.word for x in leaves if x.word in names and _is_name(x) and not _is_bound_around(x)}
     return {
         name
         for name in names - left
         if len(kinds[name]) == 1 and kinds[name] <= _REFERRING and not is_spelled(name)
     }
+
+
+def _is_name(leaf: _Leaf) -> bool:
+    return leaf.kind.endswith("identifier") or leaf.kind in _WHOLE
 
 
 def _is_bound_around(leaf: _Leaf) -> bool:

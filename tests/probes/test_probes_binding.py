@@ -320,6 +320,12 @@ def test_names_that_can_be_renamed_are_bound_and_nothing_else(language):
     assert len(names) > 15
 
 
+def test_a_string_that_spells_a_name_does_not_keep_it():
+    text = b'class A { int f(int b) { return b; } String g() { return "b"; } }\n'
+    assert bound(text, "java") == {b"b"}
+    assert b'"b"' in rename(text, {b"b": b"c"}, language="java")
+
+
 # --- renaming
 
 
