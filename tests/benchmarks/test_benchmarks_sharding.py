@@ -42,6 +42,7 @@ def assert_equal(said, rows):
         assert row["strayed"] == 0, row
 
 
+@pytest.mark.slow
 def test_ppo_on_a_mesh_is_ppo_on_one_device():
     """Rollout, reference and updates: the same answers, the same losses; each device holds a fourth of the state."""
     said = printed("--only", "ppo", "--layouts", "2x2x2", "--pair")

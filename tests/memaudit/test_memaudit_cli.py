@@ -279,6 +279,7 @@ def test_report_refuses_what_is_no_run(say, tmp_path: Path, walked: Walked) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_says_so_and_goes_on(
     walked: Walked, tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -98,7 +98,7 @@ def test_each_seed_is_a_recipe_of_its_own(study: tuple[Study, str]) -> None:
 
 
 WRONG = {
-    "no TOML": ("name =", "expected TOML in UTF-8"),
+    "no TOML": ("name =", "expected TOML, got something else"),
     "unknown key": (
         STUDY.replace("seeds = [1, 2]", "seed = [1]"),
         "seed: expected no such key, got [1]: known here are",
