@@ -128,7 +128,8 @@ def bytes_read(config: ModelConfig, rows: int, filled: float) -> float:
 
 def _model(name: str, sizes: Sizes) -> tuple[Decoder, Any]:
     decoder = Decoder(preset(name, sizes.vocabulary), dtype="bfloat16")
-    return decoder, jax.jit(initialise, static_argnums=0)(decoder, jax.random.key(0))
+    # Not as one program: XLA takes a minute to compile the random numbers of all its matrices for a GPU.
+    return decoder, initialise(decoder, jax.random.key(0))
 
 
 def _share(found: float, most: float | None) -> float | None:
