@@ -12,7 +12,7 @@ from memaudit.audit import CONTROL, MODEL
 from memaudit.cases import Facts, lineage
 from memaudit.errors import BadInput
 from memaudit.ledger import Ledger
-from memaudit.recipe import Recipe, cohort_names, parse
+from memaudit.recipe import cohort_names, parse
 from memaudit.records import Example, Observation, Scores
 from reports.findings import Exposure
 
@@ -63,15 +63,19 @@ def groups(ledger: Ledger) -> Iterator[Group]:
     Raises BadInput where no target was scored.
     """
     if ledger.has("recipe"):
-        yield from _Run(ledger, parse(ledger.setting("recipe"), where="the run's recipe")).groups()
+        yield from groups_of(Facts(ledger, parse(ledger.setting("recipe"), where="the run's recipe")))
     else:
         yield from _of_a_model(ledger)
 
 
+def groups_of(facts: Facts) -> Iterator[Group]:
+    """The groups of a run whose facts are at hand."""
+    return _Run(facts).groups()
+
+
 class _Run:
-    def __init__(self, ledger: Ledger, recipe: Recipe) -> None:
-        self.facts = Facts(ledger, recipe)
-        self.ledger, self.recipe = ledger, recipe
+    def __init__(self, facts: Facts) -> None:
+        self.facts, self.ledger, self.recipe = facts, facts.ledger, facts.recipe
 
     def groups(self) -> Iterator[Group]:
         """Cohorts after stages, in the order of the stages."""

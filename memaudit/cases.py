@@ -68,6 +68,11 @@ class Facts:
             self._read[stage_id, quantity] = self.ledger.answers.readings(stage_id, quantity)
         return self._read[stage_id, quantity]
 
+    def everything(self) -> Iterator[Observation]:
+        """All that the checkpoints that stages made have said, each once."""
+        for said in self._observed.values():
+            yield from said.values()
+
     def observation(self, stage: str, twin: str, case: Case) -> Observation:
         """What a twin's checkpoint of a stage said to the case's probe."""
         return self._observed[self.walks[twin, stage].id][case.probe.id]

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from memaudit.cases import Case, Facts
 from memaudit.cohorts import TWINS
+from memaudit.curves import survival, thresholds, told, within
 from memaudit.leaks import find_leaks, show
 from memaudit.ledger import Ledger
 from memaudit.methods import ROLES
 from memaudit.rates import difference, paired, proportion
-from memaudit.recipe import Recipe, cohort_of, uses
+from memaudit.recipe import Recipe, cohort_of, dumps, uses
+from memaudit.settings import flat
 from memaudit.statistics import CONFIDENCE, paired_mean
 from memaudit.transitions import transition
 from memaudit.verdicts import Definition
@@ -28,10 +30,12 @@ def conclude(ledger: Ledger, recipe: Recipe) -> contract.Findings:
     facts = Facts(ledger, recipe)
     rates = list(_rates(facts))
     leaks = find_leaks(facts)
+    grid = thresholds(facts)
     return contract.Findings(
         run=_run(facts),
         confidence=CONFIDENCE,
         threshold=recipe.audit.threshold,
+        thresholds=grid,
         levels=list(recipe.audit.levels),
         definitions=[
             contract.Definition(name=d.name, text=d.text, default=d is facts.definitions[0])
@@ -44,6 +48,9 @@ def conclude(ledger: Ledger, recipe: Recipe) -> contract.Findings:
         likelihoods=list(_likelihoods(facts)),
         transitions=list(_transitions(facts)),
         distances=list(_distances(facts)),
+        within=list(within(facts, grid)),
+        survival=list(survival(facts)),
+        **told(facts),
         examples=list(_examples(facts)),
         evidence=show(facts, leaks[: recipe.audit.evidence]),
         evidence_total=len(leaks),
@@ -63,6 +70,7 @@ def _run(facts: Facts) -> contract.Run:
         counts={table: ledger.count(table) for table in tables},
         versions=ledger.setting("versions"),
         command="memaudit run recipe.toml",
+        recipe=dumps(recipe),
     )
 
 
@@ -96,6 +104,11 @@ def _stage(facts: Facts, stage: str) -> contract.Stage:
         steps=records[TWINS[0]].steps,
         examples=len({row[0] for row in shown}),
         exposures=sum(row[4] for row in shown),
+        settings={
+            key: value
+            for key, value in flat(config.model_dump(mode="json")).items()
+            if isinstance(value, str | int | float | bool) and key not in ("method", "parent", "from")
+        },
         note=_REWARD_NOTE if config.method == "reward" else None,
     )
 
@@ -274,6 +287,11 @@ def _examples(facts: Facts) -> Iterator[contract.ExampleRow]:
                     control_distance=distances[1],
                     secret=facts.secret_out(stage, case.exposed, case),
                     control_secret=facts.secret_out(stage, case.control, case),
+                    levels=[
+                        level
+                        for level in facts.recipe.audit.levels
+                        if facts.verdict(stage, case.exposed, case, level, default)
+                    ],
                 )
             )
         example = case.example

@@ -7,7 +7,7 @@ that was not: nothing but having been shown tells them apart.
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -28,7 +28,7 @@ from memaudit.measures import (
     target_logprob,
 )
 from memaudit.records import Scores
-from memaudit.roc import LIMITS, Area, Operating, area, operating
+from memaudit.roc import LIMITS, Area, Operating, area, curve, operating
 from memaudit.statistics import Interval, paired_mean
 from memaudit.verdicts import definitions
 from probes.duplicates import clusters
@@ -109,6 +109,8 @@ class Attacked:
     source: str
     area: Area
     points: tuple[Operating, ...]
+    curve: tuple[tuple[float, float], ...]
+    """(False positive rate, true positive rate), thinned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,19 +120,26 @@ class Blind:
     cohort: str
     area: Area
     points: tuple[Operating, ...]
+    curve: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measures:
+class Membership:
+    """What can be told of having been shown, without any text that came out."""
+
+    secrets: tuple[Exposed, ...]
+    attacks: tuple[Attacked, ...]
+    blind: tuple[Blind, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures(Membership):
     """All of them."""
 
     profile: tuple[Curve, ...]
     sampled: tuple[Sampled, ...]
     known: tuple[Known, ...]
     rare: tuple[Rare, ...]
-    secrets: tuple[Exposed, ...]
-    attacks: tuple[Attacked, ...]
-    blind: tuple[Blind, ...]
 
 
 def measure(ledger: Ledger) -> Measures:
@@ -145,12 +154,23 @@ def measure(ledger: Ledger) -> Measures:
             strict=True,
         )
     )
-    cohorts = {m.group.cohort: m for m in measured if m.group.control is not None}
+    told = membership([m.group for m in measured])
     return Measures(
+        secrets=told.secrets,
+        attacks=told.attacks,
+        blind=told.blind,
         profile=tuple(m.curve() for m in measured),
         sampled=tuple(row for m in measured for row in m.sampled()),
         known=tuple(row for m in measured for row in m.known()),
         rare=tuple(m.rare(labels) for m in measured),
+    )
+
+
+def membership(found: Iterable[Group]) -> Membership:
+    """Measure exposure and attacks of some groups, whose targets were all scored."""
+    measured = [_Measured(group) for group in found]
+    cohorts = {m.group.cohort: m for m in measured if m.group.control is not None}
+    return Membership(
         secrets=tuple(row for m in measured for row in m.secrets()),
         attacks=tuple(row for m in measured for row in m.attacks()),
         blind=tuple(row for m in cohorts.values() for row in m.blind()),
@@ -323,6 +343,7 @@ def _told(members: Sequence[tuple[str, float]], others: Sequence[tuple[str, floa
     return {
         "area": area(inside, outside, clusters=labels),
         "points": tuple(operating(inside, outside, limit) for limit in LIMITS),
+        "curve": curve(inside, outside),
     }
 
 

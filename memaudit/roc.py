@@ -147,6 +147,30 @@ def operating(members: Sequence[float], others: Sequence[float], limit: float) -
     )
 
 
+def curve(
+    members: Sequence[float], others: Sequence[float], *, most: int = 65
+) -> tuple[tuple[float, float], ...]:
+    """Return the ROC curve as (false positive rate, true positive rate), from (0, 0) to (1, 1).
+
+    One point for each threshold at which a rate changes; of more than `most` so many are kept, evenly, the ends among
+    them. What lies between two points is a straight line: under it the share of pairs in order, ties counting half.
+
+    Raises:
+        ValueError: There are no members, no non-members, or a score is NaN; or `most` is less than 2.
+    """
+    if most < 2:
+        raise ValueError(f"expected most of at least 2, the two ends, got {most}")
+    inside, outside = _checked(members, others)
+    levels = np.unique(np.concatenate([inside, outside]))[::-1]
+    rates = [
+        1 - np.searchsorted(np.sort(side), levels, side="left") / len(side) for side in (outside, inside)
+    ]
+    points = [(0.0, 0.0), *zip(rates[0].tolist(), rates[1].tolist(), strict=True)]
+    if len(points) > most:
+        points = [points[round(k * (len(points) - 1) / (most - 1))] for k in range(most)]
+    return tuple(points)
+
+
 def _checked(members: Sequence[float], others: Sequence[float]) -> tuple[_Floats, _Floats]:
     sides = []
     for name, scores in (("members", members), ("non-members", others)):

@@ -17,7 +17,7 @@ from reports.page import LEVELS, asset, figure_data, figures, hashes, inline, po
 def render_comparison_html(report: Comparison) -> str:
     """Return the comparison as one self-contained page. Equal comparisons give equal bytes."""
     found = [(section, figures(section.id, section.panels)) for section in sections(report)]
-    plotly, script = inline(get_plotlyjs()), asset("report.js")
+    plotly, script = inline(get_plotlyjs()), asset("figures.js")
     return template("comparison.html.j2").render(
         report=report,
         title=title(report),

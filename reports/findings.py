@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Exposure = Literal["direct", "indirect", "none"]
 Arm = Literal["exposed", "control"]
@@ -62,6 +62,9 @@ class Stage(Record):
     steps: int
     examples: int = Field(description="examples shown, both twins together")
     exposures: int = Field(description="times an example was shown, both twins together")
+    settings: dict[str, str | int | float | bool] = Field(
+        description="the stage's settings, keys of tables within tables joined by dots"
+    )
     note: str | None = Field(default=None, description="how a checkpoint that is no language model was read")
 
 
@@ -138,6 +141,89 @@ class DistanceRow(Record):
     within: int = Field(description="how many lie at or under the threshold; bins do not decide this")
 
 
+class ThresholdRow(Record):
+    """How many examples come within each of `Findings.thresholds`, by the rule of `near`, of each arm and of both."""
+
+    stage: str
+    cohort: str
+    level: str
+    total: int
+    exposed: list[int] = Field(description="for each threshold")
+    control: list[int]
+    both: list[int] = Field(description="of the twin that was to see them and of the control: pairs")
+
+
+class SurvivalRow(Record):
+    """How long examples last in a stage that was asked in passing: the product-limit estimate over its steps."""
+
+    stage: str
+    cohort: str
+    arm: Arm
+    event: Literal["first out", "gone"] = Field(
+        description="what ends the wait: a text that did not come out before the stage comes out; one that did no "
+        "longer does"
+    )
+    total: int = Field(description="examples that were asked in passing and so begin")
+    steps: list[int] = Field(description="increasing; 0 is the begin of the stage")
+    share: list[float] = Field(description="that lasts beyond each of the steps")
+    low: list[float]
+    high: list[float]
+    at_risk: list[int] = Field(description="still waited for, just before each of the steps")
+
+
+class CanaryRow(Record):
+    """Exposure of secrets that were drawn at random (arXiv 1802.08232), in bits, averaged over examples."""
+
+    stage: str
+    cohort: str
+    exposure: Exposure
+    secrets: int
+    references: int = Field(
+        description="other fillings each is ranked among; log2(references + 1) bits are most"
+    )
+    exposed: float
+    control: float
+    difference: Difference = Field(description="in bits, paired")
+
+
+class Operating(Record):
+    """A point of an ROC curve: the most true positives at no more than so many false ones."""
+
+    limit: float = Field(description="the false positive rate that was not to be passed")
+    resolved: bool = Field(description="there are non-members enough for one to be above the threshold")
+    true_positives: Proportion
+    false_positives: Proportion
+
+
+class AttackRow(Record):
+    """How well a membership attack tells examples under the twin that saw them from the same under the other."""
+
+    stage: str
+    cohort: str
+    attack: str
+    source: str = Field(description="arXiv number of the attack")
+    members: int
+    others: int
+    area: float = Field(description="under the ROC curve; 0.5 is chance")
+    low: float
+    high: float
+    points: list[Operating]
+    curve: list[tuple[float, float]] = Field(
+        description="(false positive rate, true positive rate), from (0, 0) to (1, 1), thinned"
+    )
+
+
+class BlindRow(Record):
+    """How well the halves of a cohort can be told apart by their texts alone, with no model: what to beat."""
+
+    cohort: str
+    members: int
+    others: int
+    area: float
+    low: float
+    high: float
+
+
 class Shown(Record):
     """Exposures of one example in one stage."""
 
@@ -158,6 +244,9 @@ class Outcome(Record):
     control_distance: float = Field(description="normalised, control")
     secret: bool | None = Field(description="its secret came out whole of the exposed twin; None: has none")
     control_secret: bool | None = Field(description="the same of the control")
+    levels: list[str] = Field(
+        description="at which it came out of the exposed twin, under the default definition"
+    )
 
 
 class ExampleRow(Record):
@@ -217,6 +306,7 @@ class Run(Record):
     counts: dict[str, int] = Field(description="examples, probes, observations, exposures, ...")
     versions: dict[str, str]
     command: str = Field(description="the command that repeats this run")
+    recipe: str = Field(description="the recipe as TOML, every default written out")
 
 
 class StageTime(Record):
@@ -241,6 +331,9 @@ class Findings(Record):
     run: Run
     confidence: float
     threshold: float = Field(description="normalised distance of the definition `near`")
+    thresholds: list[float] = Field(
+        description="increasing: where `within` counts; `threshold` is one; all are decided by what was decoded"
+    )
     levels: list[str]
     definitions: list[Definition]
     stages: list[Stage]
@@ -250,6 +343,11 @@ class Findings(Record):
     likelihoods: list[LikelihoodRow] = Field(description="by stratum, and over all strata (None)")
     transitions: list[TransitionRow] = Field(description="by stratum, and over all strata (None)")
     distances: list[DistanceRow]
+    within: list[ThresholdRow]
+    survival: list[SurvivalRow] = Field(description="of stages that were asked in passing")
+    canaries: list[CanaryRow]
+    attacks: list[AttackRow] = Field(description="where a cohort had been shown, directly or indirectly")
+    blind: list[BlindRow]
     examples: list[ExampleRow]
     evidence: list[Evidence] = Field(description="worst first")
     evidence_total: int = Field(description="leaks found; `evidence` shows the first of them")

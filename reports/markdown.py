@@ -1,6 +1,7 @@
 """Findings as Markdown: for a pull request, a model card, a terminal."""
 
 from reports import selection
+from reports.answer import answer, untested
 from reports.blocks import lines_of, listed, sides, table, versions
 from reports.escape import markdown_block, markdown_name, markdown_text
 from reports.findings import Evidence, Exposure, Findings
@@ -19,6 +20,10 @@ def render_markdown(findings: Findings) -> str:
     run = findings.run
     blocks = [
         f"# Memorization audit: {markdown_name(run.name)}",
+        listed(answer(findings)),
+        "## What was not tested",
+        "\n".join(f"- {markdown_text(sentence)}" for sentence in untested(findings)),
+        "## The same in words",
         listed(statements(findings)),
         reading(findings.confidence),
         *_rates(findings),

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
@@ -44,9 +45,9 @@ def figures(name: str, panels: Iterable[Panel]) -> list[Figure]:
     return [Figure(id=f"{name}-{place}", panel=panel) for place, panel in enumerate(panels)]
 
 
-def figure_data(drawn: Iterable[Figure]) -> Markup:
-    """Return what `report.js` draws, as JSON that cannot end its script element."""
-    data = {"palette": PALETTE, "figures": {figure.id: figure.panel.figure for figure in drawn}}
+def figure_data(drawn: Iterable[Figure], **more: Any) -> Markup:
+    """Return what a page's script draws, and what else it knows, as JSON that cannot end its script element."""
+    data = {"palette": PALETTE, "figures": {figure.id: figure.panel.figure for figure in drawn}, **more}
     return htmlsafe_json_dumps(data, sort_keys=True, allow_nan=False)
 
 

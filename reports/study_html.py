@@ -16,7 +16,7 @@ from reports.study_sections import sections
 def render_study_html(report: StudyReport) -> str:
     """Return the study as one self-contained page. Equal reports give equal bytes."""
     found = [(section, figures(section.id, section.panels)) for section in sections(report)]
-    plotly, script = inline(get_plotlyjs()), asset("report.js")
+    plotly, script = inline(get_plotlyjs()), asset("figures.js")
     return template("study.html.j2").render(
         report=report,
         opening=opening(report),

@@ -11,6 +11,7 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
+from memaudit.lasting import spells
 from memaudit.measures import least_samples, target_logprob
 from memaudit.recipe import cohort_names
 from memaudit.records import Observation
@@ -23,7 +24,6 @@ from memaudit.statistics import (
 from memaudit.study.claims import Views
 from memaudit.study.estimates import Seeds, average, difference, numbers, plain
 from memaudit.study.measures import CHANCE, MEASURES, Asked
-from memaudit.study.survival import lasting
 from memaudit.verdicts import definitions
 from reports import study as contract
 from reports.findings import Exposure
@@ -257,8 +257,8 @@ class Tables:
             lives = [
                 life
                 for view in spot.views.values()
-                if before and (name := view.name(spot.stage)) and (parent := view.name(before))
-                for life in lasting(view.facts, name, parent, spot.cohort)
+                if before and (name := view.name(spot.stage)) and view.name(before)
+                for life in spells(view.facts, name, spot.cohort, out=True, arm="exposed")
             ]
             if not lives:
                 continue

@@ -1,6 +1,6 @@
 import math
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from memaudit.roc import LIMITS, area, operating
+from memaudit.roc import LIMITS, area, curve, operating
 from memaudit.statistics import wilson
 
 few_scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=25)
@@ -27,6 +27,27 @@ def test_the_area_is_the_share_of_pairs_in_order(members: list[float], others: l
     assert 0 <= found.interval.low <= found.interval.value <= found.interval.high <= 1
     assert found.interval.low < found.interval.high
     assert (found.members, found.others) == (len(members), len(others))
+
+
+@given(few_scores, few_scores)
+def test_the_curve_rises_from_corner_to_corner_and_has_the_area_under_it(
+    members: list[float], others: list[float]
+) -> None:
+    points = curve(members, others)
+    assert (points[0], points[-1]) == ((0, 0), (1, 1))
+    assert list(points) == sorted(points)
+    assert [true for _, true in points] == sorted(true for _, true in points)
+    under = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))
+    assert under == pytest.approx(by_pairs(members, others))
+    few = curve(members, others, most=3)
+    assert set(few) <= set(points)
+    assert len(few) <= 3
+    assert (few[0], few[-1]) == ((0, 0), (1, 1))
+
+
+def test_a_curve_has_two_ends() -> None:
+    with pytest.raises(ValueError, match="expected most of at least 2"):
+        curve([1.0], [0.0], most=1)
 
 
 @given(few_scores, few_scores, st.sampled_from(["delong", "bootstrap"]))

@@ -5,6 +5,9 @@ import random
 from hashlib import sha256
 
 from reports import (
+    AttackRow,
+    BlindRow,
+    CanaryRow,
     Curve,
     Definition,
     Difference,
@@ -13,6 +16,7 @@ from reports import (
     ExampleRow,
     Findings,
     LikelihoodRow,
+    Operating,
     Outcome,
     Proportion,
     RateRow,
@@ -21,6 +25,8 @@ from reports import (
     Shown,
     Stage,
     StageTime,
+    SurvivalRow,
+    ThresholdRow,
     Times,
     TransitionRow,
 )
@@ -41,6 +47,8 @@ STRATA = (1, 4, 16, 64)
 EDGES = (("pretrain", "sft"), ("sft", "reward"), ("sft", "ppo"), ("sft", "ipo"))
 LEVELS = ("exact", "layout", "code", "renamed")
 BINS = 20
+THRESHOLDS = [place / 100 for place in range(101)]
+RECIPE = 'name = "quickstart"\nseed = 0\n\n[stages.sft]\nepochs = 3\n'
 _DIRECT = {("sft", "sft"), ("sft", "reward"), ("sft", "ppo"), ("sft", "ipo")} | {
     ("reward", "reward"),
     ("reward", "ipo"),
@@ -134,9 +142,11 @@ def build(*, seed: int = 0, per_stratum: int = 16, strength: float = 1.0, hostil
             },
             versions={"memaudit": "0.1.0", "jax": "0.10.1", "python": "3.11.2"},
             command="memaudit run quickstart --out runs/quickstart --set seed=0",
+            recipe=RECIPE + (f"# {HOSTILE[1]}\n" if hostile else ""),
         ),
         confidence=0.95,
         threshold=0.1,
+        thresholds=THRESHOLDS,
         levels=list(LEVELS),
         definitions=[
             Definition(
@@ -152,7 +162,15 @@ def build(*, seed: int = 0, per_stratum: int = 16, strength: float = 1.0, hostil
         totals=totals,
         likelihoods=[_likelihood(rng, stage, cohort, strength) for stage in STAGES for cohort in COHORTS],
         transitions=_transitions(examples),
-        distances=_distances(rng, examples),
+        distances=_distances(examples),
+        within=_within(examples),
+        survival=_survival(),
+        canaries=_canaries(strength),
+        attacks=_attacks(strength),
+        blind=[
+            BlindRow(cohort=cohort, members=32, others=32, area=0.52, low=0.41, high=0.63)
+            for cohort in COHORTS
+        ],
         examples=examples,
         evidence=evidence,
         evidence_total=sum(outcome.exposed for row in examples for outcome in row.outcomes),
@@ -197,6 +215,11 @@ def empty() -> Findings:
         "evidence",
         "definitions",
         "curves",
+        "within",
+        "survival",
+        "canaries",
+        "attacks",
+        "blind",
     )
     return full.model_copy(
         update={name: [] for name in names} | {"evidence_total": 0, "stages": [], "levels": []}
@@ -204,11 +227,12 @@ def empty() -> Findings:
 
 
 def _stages(examples: int) -> list[Stage]:
-    shared = {"steps": 400, "examples": examples // 3, "exposures": 1360}
+    settings = {"learning_rate": 0.001, "batch": 32, "kl": 0.1}
+    shared = {"steps": 400, "examples": examples // 3, "exposures": 1360, "settings": settings}
     return [
         Stage(
             name="pretrain", method="pretrain", parent=None, uses=[], cohort=None, role=None, steps=800,
-            examples=900, exposures=7200,
+            examples=900, exposures=7200, settings={"learning_rate": 0.003},
         ),
         Stage(
             name="sft", method="sft", parent="pretrain", uses=[], cohort="sft", role="target",
@@ -248,6 +272,7 @@ def _example(
     rng: random.Random, cohort: str, times: int, place: int, strength: float, hostile: bool
 ) -> tuple[ExampleRow, dict[tuple[str, str], list[bool]]]:
     sensitive = place % 4 == 0
+    away = random.Random(f"{cohort} {times} {place}")
     draw = {arm: rng.random() for arm in ("exposed", "control")}
     outcomes, states = [], {}
     for stage in STAGES:
@@ -263,15 +288,17 @@ def _example(
             states[stage, arm] = flags
         out = levels["exposed"][0]
         distance = rng.random() * 0.1 if out else min(1.0, 0.2 + 0.8 * rng.betavariate(5, 2.2))
+        far = round(min(1.0, 0.2 + 0.8 * away.betavariate(5, 2.2)), 4)
         outcomes.append(
             Outcome(
                 stage=stage,
                 exposed=out,
                 control=levels["control"][0],
                 distance=round(distance, 4),
-                control_distance=0.05 if levels["control"][0] else 0.75,
+                control_distance=0.05 if levels["control"][0] else far,
                 secret=(out and distance < 0.06) if sensitive else None,
                 control_secret=False if sensitive else None,
+                levels=[level for level, came in zip(LEVELS, levels["exposed"], strict=True) if came],
             )
         )
     shown = [
@@ -361,19 +388,17 @@ def _transitions(examples: list[ExampleRow]) -> list[TransitionRow]:
     return found
 
 
-def _distances(rng: random.Random, examples: list[ExampleRow]) -> list[DistanceRow]:
+def _gaps(examples: list[ExampleRow], stage: str, cohort: str) -> dict[str, list[float]]:
+    """Distances at level `exact` by arm, in the order of the examples."""
+    found = [o for row in examples if row.cohort == cohort for o in row.outcomes if o.stage == stage]
+    return {"exposed": [o.distance for o in found], "control": [o.control_distance for o in found]}
+
+
+def _distances(examples: list[ExampleRow]) -> list[DistanceRow]:
     found = []
     for stage in STAGES:
         for cohort in COHORTS:
-            for arm in ("exposed", "control"):
-                values = []
-                for row in examples:
-                    if row.cohort == cohort:
-                        outcome = next(outcome for outcome in row.outcomes if outcome.stage == stage)
-                        far = min(1.0, 0.2 + 0.8 * rng.betavariate(5, 2.2))
-                        values.append(
-                            outcome.distance if arm == "exposed" else 0.05 if outcome.control else far
-                        )
+            for arm, values in _gaps(examples, stage, cohort).items():
                 counts = [0] * BINS
                 for value in values:
                     counts[min(BINS - 1, int(value * BINS))] += 1
@@ -383,6 +408,87 @@ def _distances(rng: random.Random, examples: list[ExampleRow]) -> list[DistanceR
                         stage=stage, cohort=cohort, level="exact", arm=arm, counts=counts, within=within
                     )
                 )
+    return found
+
+
+def _within(examples: list[ExampleRow]) -> list[ThresholdRow]:
+    found = []
+    for stage in STAGES:
+        for cohort in COHORTS:
+            gaps = _gaps(examples, stage, cohort)
+            # Each level brings what lies a little further off.
+            for place, level in enumerate(LEVELS):
+                near = {
+                    arm: [[value - 0.02 * place <= at for value in values] for at in THRESHOLDS]
+                    for arm, values in gaps.items()
+                }
+                found.append(
+                    ThresholdRow(
+                        stage=stage,
+                        cohort=cohort,
+                        level=level,
+                        total=len(gaps["exposed"]),
+                        **{arm: [sum(flags) for flags in table] for arm, table in near.items()},
+                        both=[
+                            sum(e and c for e, c in zip(*pair, strict=True))
+                            for pair in zip(near["exposed"], near["control"], strict=True)
+                        ],
+                    )
+                )
+    return found
+
+
+def _survival() -> list[SurvivalRow]:
+    waits = (("exposed", "first out", 0.12), ("control", "first out", 0.01), ("exposed", "gone", 0.04))
+    found = []
+    for stage, cohort in (("sft", "sft"), ("ppo", "ppo"), ("ppo", "sft")):
+        for arm, event, hazard in waits:
+            if event == "gone" and stage == cohort:
+                continue
+            share = [(1 - hazard) ** place for place in range(6)]
+            found.append(
+                SurvivalRow(
+                    stage=stage, cohort=cohort, arm=arm, event=event, total=20,
+                    steps=[0, 80, 160, 240, 320, 400], share=share, low=[max(0.0, s - 0.15) for s in share],
+                    high=[min(1.0, s + 0.1) for s in share], at_risk=[20, 20, 18, 17, 15, 14],
+                )
+            )  # fmt: skip
+    return found
+
+
+def _canaries(strength: float) -> list[CanaryRow]:
+    found = []
+    for stage in STAGES:
+        for cohort in COHORTS:
+            gain = 2.5 * strength * _STRENGTH.get((cohort, stage), 0.0)
+            found.append(
+                CanaryRow(
+                    stage=stage, cohort=cohort, exposure=exposure(stage, cohort), secrets=16, references=15,
+                    exposed=1.4 + gain, control=1.4,
+                    difference=Difference(value=gain, low=gain - 0.5, high=gain + 0.5),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _attacks(strength: float) -> list[AttackRow]:
+    found = []
+    for stage in STAGES:
+        for cohort in COHORTS:
+            if exposure(stage, cohort) == "none":
+                continue
+            for name, source, power in (("loss", "1709.01604", 0.3), ("zlib", "2012.07805", 0.35)):
+                few = {"limit": 0.01, "resolved": False, "false_positives": wilson(0, 64)}
+                edge = strength * power * (0.1 + _STRENGTH.get((cohort, stage), 0.0))
+                hits = wilson(round(64 * (0.01 + edge)), 64)
+                found.append(
+                    AttackRow(
+                        stage=stage, cohort=cohort, attack=name, source=source, members=64, others=64,
+                        area=0.5 + edge, low=0.42 + edge, high=min(1.0, 0.58 + edge),
+                        points=[Operating(true_positives=hits, **few)],
+                        curve=[(0.0, 0.0), *((x / 8, min(1.0, x / 8 + edge)) for x in range(1, 8)), (1.0, 1.0)],
+                    )
+                )  # fmt: skip
     return found
 
 

@@ -4,14 +4,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
-from findings_sample import HOSTILE, build, empty, renamed
+from findings_sample import HOSTILE, build, empty, renamed, wilson
 from playwright.sync_api import Browser, Page, sync_playwright
 from tally_sample import training
 
+from memaudit.statistics import paired_difference
 from reports import render_html, render_tally_html
+from reports.phrases import percent, signed
 
 pytestmark = pytest.mark.browser
 NAMES = {"sft": HOSTILE[0], "ppo": HOSTILE[3], "reward": HOSTILE[6]}
@@ -76,7 +78,7 @@ def test_the_page_is_quiet_and_fits(browser: Browser, files: dict[str, Path], sc
 
 def test_an_empty_page_is_quiet(browser: Browser, files: dict[str, Path]):
     with opened(browser, files["empty"]) as page:
-        assert page.get_by_text("Nothing was measured").count() == 1
+        assert page.get_by_text("Nothing was measured").count() == 2
 
 
 def test_figures_follow_the_scheme_and_the_printer(browser: Browser, files: dict[str, Path]):
@@ -119,7 +121,7 @@ def test_what_is_chosen_narrows_the_page_and_the_hash_keeps_it(browser: Browser,
         assert len(shown_rows(page)) == len(wanted)
         assert (
             page.locator("#filter-count").inner_text()
-            == f"Showing {len(wanted)} of {len(findings.examples)}."
+            == f"Showing {len(wanted)} of {len(findings.examples)} examples."
         )
         assert page.input_value("#filter-text") == "CSV"
         order = page.evaluate(DISTANCES)
@@ -129,7 +131,7 @@ def test_what_is_chosen_narrows_the_page_and_the_hash_keeps_it(browser: Browser,
         assert (
             page.locator(".view:visible").get_attribute("data-view") == page.input_value("#pick-view") != "0"
         )
-        assert page.locator(".panels:visible").count() == 3
+        assert page.locator(".panels[data-cohort]:visible").count() == 6
         assert page.locator("#flow .panels:visible").get_attribute("data-cohort") == "1"
         assert page.locator(".pick-cohort").last.evaluate("s => s.selectedOptions[0].text") == "reward"
 
@@ -150,6 +152,120 @@ def test_what_is_chosen_narrows_the_page_and_the_hash_keeps_it(browser: Browser,
         hash = page.evaluate("location.hash")
     with opened(browser, files["plain"], hash=hash) as page:
         is_as_chosen(page)
+
+
+def stated(page: Page) -> list[list[str]]:
+    return [
+        line.split("\t") for line in page.locator("#threshold-rates tr").evaluate_all(
+            "rows => rows.map(row => [...row.cells].map(cell => cell.textContent).join('\\t'))"
+        )
+    ]  # fmt: skip
+
+
+def test_the_slider_counts_as_the_findings_do(browser: Browser, files: dict[str, Path]):
+    findings = build(hostile=False)
+    rows = {(row.stage, row.cohort, row.level): row for row in findings.within}
+
+    def holds(page: Page, cohort: str, level: str, place: int):
+        lines = stated(page)
+        assert [line[0] for line in lines] == [stage.name for stage in findings.stages]
+        for line in lines:
+            row = rows[line[0], cohort, level]
+            exposed, control = (wilson(counts[place], row.total) for counts in (row.exposed, row.control))
+            gap = paired_difference(
+                row.both[place],
+                row.exposed[place] - row.both[place],
+                row.control[place] - row.both[place],
+                row.total - row.exposed[place] - row.control[place] + row.both[place],
+            )
+            assert line[1:] == [
+                f"{exposed.count} of {row.total}",
+                f"{percent(exposed.low)} to {percent(exposed.high)}",
+                f"{control.count} of {row.total}",
+                f"{percent(control.low)} to {percent(control.high)}",
+                signed(gap.value),
+                f"{percent(gap.low)} to {percent(gap.high)}",
+            ]
+
+    totals = {(r.stage, r.cohort): r for r in findings.totals if (r.level, r.definition) == ("exact", "near")}
+    with opened(browser, files["plain"]) as page:
+        slider = page.locator("#threshold")
+        own = findings.thresholds.index(findings.threshold)
+        assert slider.evaluate("s => s.valueAsNumber") == own
+        holds(page, "sft", "exact", own)
+        for line in stated(page):
+            assert line[1] == f"{totals[line[0], 'sft'].exposed.count} of 64", "as the table above it"
+        slider.focus()
+        for _ in range(15):
+            page.keyboard.press("ArrowRight")
+        holds(page, "sft", "exact", own + 15)
+        assert page.locator("#threshold-value").inner_text() == "0.25"
+        assert slider.get_attribute("aria-valuetext") == "0.25"
+        assert page.locator("#distance .plot:visible .annotation").first.text_content() == "threshold 0.25"
+        page.select_option("#threshold-level", "renamed")
+        page.locator(".pick-cohort").first.select_option(label="reward")
+        holds(page, "reward", "renamed", own + 15)
+        for place in (0, 1, 50, 100):
+            slider.evaluate(f"s => {{ s.value = {place}; s.dispatchEvent(new Event('input')); }}")
+            holds(page, "reward", "renamed", place)
+        hash = page.evaluate("location.hash")
+        page.click("#threshold-reset")
+        holds(page, "reward", "renamed", own)
+    assert "at=1" in hash
+    with opened(browser, files["plain"], hash=hash) as page:
+        holds(page, "reward", "exact", 100)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "fits"),
+    [
+        ({"level": "renamed"}, lambda o: "renamed" in o.levels),
+        ({"level": "layout", "out": "ppo"}, lambda o: o.stage == "ppo" and "layout" in o.levels),
+        ({"within": "0.05"}, lambda o: o.distance <= 0.05),
+        ({"within": "0.5", "out": "ipo"}, lambda o: o.stage == "ipo" and o.distance <= 0.5),
+        ({"secret": "whole"}, lambda o: o.secret is True),
+        ({"secret": "kept", "out": "sft"}, lambda o: o.stage == "sft" and o.secret is False),
+        ({"only": "1"}, lambda o: (o.exposed or o.secret) and not o.control),
+        ({"only": "1", "out": "reward"}, lambda o: o.stage == "reward" and o.exposed and not o.control),
+    ],
+)  # fmt: skip
+def test_every_filter_keeps_what_it_says(browser: Browser, files: dict[str, Path], chosen: dict, fits):
+    findings = build(hostile=False)
+    wanted = {row.id for row in findings.examples if any(map(fits, row.outcomes))}
+    assert 0 < len(wanted) < len(findings.examples)
+    with opened(browser, files["plain"], hash=f"#{urlencode(chosen)}") as page:
+        shown = page.locator("#example-table tbody tr:visible td.hash").evaluate_all(
+            "c => c.map(x => x.title)"
+        )
+        assert set(shown) == wanted
+        leaks = page.locator(".leak:visible").evaluate_all("items => items.map(x => x.dataset.id)")
+        assert leaks == [leak.example for leak in findings.evidence if leak.example in wanted]
+        page.click("#filter-reset")
+        page.wait_for_function("() => location.hash === ''")
+        assert len(shown_rows(page)) == len(findings.examples)
+        assert page.locator(".leak:visible").count() == len(findings.evidence)
+
+
+def test_leaks_are_sorted_and_a_link_leads_to_one(browser: Browser, files: dict[str, Path]):
+    findings = build(hostile=False)
+    with opened(browser, files["plain"]) as page:
+        page.select_option("#leak-sort", "source")
+        sources = page.locator(".leak .where").all_inner_texts()
+        assert len(set(sources)) > 3
+        assert sources == sorted(sources, key=lambda s: (s.split(":")[0], int(s.split(":")[1].split("–")[0])))
+        page.locator(".leak").nth(7).locator("summary").click()
+        page.locator(".leak").nth(7).locator(".hash a").click()
+        page.wait_for_function("() => document.querySelector('.pointed')")
+        hash = page.evaluate("location.hash")
+        name = page.locator(".leak").nth(7).get_attribute("data-id")
+        assert hash == f"#example={name}"
+    with opened(browser, files["plain"], hash=hash) as page:
+        assert page.locator(".pointed").get_attribute("data-id") == name
+        assert page.locator(".pointed pre").first.is_visible()
+    other = next(r.id for r in findings.examples if r.id not in {leak.example for leak in findings.evidence})
+    with opened(browser, files["plain"], hash=f"#example={other}") as page:
+        assert page.locator("tr.pointed td.hash").get_attribute("title") == other
+        assert page.locator("tr.pointed").is_visible()
 
 
 def test_a_count_leads_to_its_examples(browser: Browser, files: dict[str, Path]):

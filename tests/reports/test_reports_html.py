@@ -100,7 +100,7 @@ def test_the_policy_allows_nothing_from_elsewhere(page: Page):
 
 def test_nothing_on_the_page_points_elsewhere_or_handles_events(page: Page):
     for tag, values in page.elements:
-        assert tag not in {"iframe", "object", "embed", "base", "img", "textarea", "svg"}
+        assert tag not in {"iframe", "object", "embed", "base", "img", "textarea"}
         assert not [name for name in values if name.startswith("on")]
         assert not {"src", "srcset", "action", "formaction", "srcdoc"} & set(values)
         assert re.fullmatch(r"min-height: \d+px", values.get("style", "min-height: 0px"))
@@ -168,10 +168,10 @@ def test_data_for_scripts_cannot_end_its_script(page: Page):
 
 def test_the_sections_come_in_their_order(page: Page):
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
-    assert sections == ["run", "rates", "flow", "dose", "distance", "likelihood", "transitions",
-                        "training", "evidence",
-                        "examples", "reading"]  # fmt: skip
-    contents = [values["href"] for tag, values in page.elements if tag == "a"][1:13]
+    assert sections == ["graph", "rates", "detail", "flow", "dose", "waits", "distance", "levels", "likelihood",
+                        "attacks", "canaries", "noise", "training", "evidence", "examples", "run",
+                        "reading"]  # fmt: skip
+    contents = [values["href"] for tag, values in page.elements if tag == "a"][1 : len(sections) + 2]
     assert contents == ["#headline", *(f"#{name}" for name in sections)]
     heads = [values for tag, values in page.elements if tag == "th"]
     assert heads
@@ -200,8 +200,31 @@ def test_what_is_cut_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("reports.html.EXAMPLES_SHOWN", 10)
     findings = build(hostile=False)
     page = quick(findings)
-    assert f"Showing 10 of {len(findings.examples)}." in page.text
+    assert f"Showing 10 of {len(findings.examples)} examples." in page.text
     assert f"Showing {len(findings.evidence)} of {findings.evidence_total} leaks" in page.text
+
+
+def test_of_too_many_examples_those_that_leaked_are_listed(monkeypatch: pytest.MonkeyPatch):
+    findings = build(hostile=False)
+    leaked = [row.id for row in findings.examples if any(o.exposed and not o.control for o in row.outcomes)]
+    monkeypatch.setattr("reports.html.EXAMPLES_SHOWN", len(leaked) + 5)
+    page = quick(findings)
+    listed = [
+        values["title"] for tag, values in page.elements if tag == "td" and values.get("class") == "hash"
+    ]
+    assert set(listed[: len(leaked)]) == set(leaked)
+    assert len(listed) == len(page.data["examples"]["rows"]) == len(leaked) + 5
+    monkeypatch.setattr("reports.html._CELLS", 140)
+    assert len(quick(findings).data["examples"]["rows"]) == 10, "with many stages fewer are listed"
+
+
+def test_each_leak_has_its_life_and_its_exposures():
+    findings = build(hostile=False)
+    page = quick(findings)
+    assert sum(values.get("class") == "life" for _, values in page.elements) == len(findings.evidence)
+    leak = findings.evidence[0]
+    row = next(row for row in findings.examples if row.id == leak.example)
+    assert f"{row.shown[0].times} times as {row.shown[0].role}, steps 3 to 396" in page.text
 
 
 def test_masks_are_marked_as_such():
@@ -213,7 +236,8 @@ def test_masks_are_marked_as_such():
 
 def test_a_run_in_which_nothing_was_measured_has_a_page():
     page = quick(empty())
-    for words in ("Nothing was measured", "No rates were measured.", "No transitions were recorded.",
+    for words in ("Nothing was measured", "No rates were measured.", "No transitions were recorded",
+                  "No stage has finished.", "No probe was asked twice",
                   "No example came out", "No examples were recorded."):  # fmt: skip
         assert words in page.text
     assert page.data["figures"] == {}

@@ -103,7 +103,7 @@ def test_a_name_that_a_forge_acts_on_is_broken_up_or_code(name: str):
 def test_the_page_opens_with_the_headline_and_ends_with_the_command():
     findings = build(hostile=False)
     text = render_markdown(findings)
-    assert text.startswith("# Memorization audit: `quickstart`\n\n- After `sft`, ")
+    assert text.startswith("# Memorization audit: `quickstart`\n\n- It leaks: ")
     assert f"```sh\n{findings.run.command}\n```" in text
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert sum("| not yet shown |" in row for row in rows) == 7 + 7, "rates and likelihoods"
