@@ -108,14 +108,16 @@ def survival(facts: Facts) -> Iterator[contract.SurvivalRow]:
                 )
 
 
-def told(facts: Facts) -> dict[str, list[Any]]:
-    """Canaries, attacks and what the texts alone tell, as `Findings` has them."""
+def told(
+    facts: Facts,
+) -> tuple[list[contract.CanaryRow], list[contract.AttackRow], list[contract.BlindRow]]:
+    """Canaries, attacks and what the texts alone tell."""
     found = membership(groups_of(facts))
-    return {
-        "canaries": [_canary(row) for row in found.secrets],
-        "attacks": [_attack(row) for row in found.attacks],
-        "blind": [_blind(row) for row in found.blind],
-    }
+    return (
+        [_canary(row) for row in found.secrets],
+        [_attack(row) for row in found.attacks],
+        [_blind(row) for row in found.blind],
+    )
 
 
 def _canary(row: Exposed) -> contract.CanaryRow:

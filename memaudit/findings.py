@@ -31,6 +31,7 @@ def conclude(ledger: Ledger, recipe: Recipe) -> contract.Findings:
     rates = list(_rates(facts))
     leaks = find_leaks(facts)
     grid = thresholds(facts)
+    canaries, attacks, blind = told(facts)
     return contract.Findings(
         run=_run(facts),
         confidence=CONFIDENCE,
@@ -50,7 +51,9 @@ def conclude(ledger: Ledger, recipe: Recipe) -> contract.Findings:
         distances=list(_distances(facts)),
         within=list(within(facts, grid)),
         survival=list(survival(facts)),
-        **told(facts),
+        canaries=canaries,
+        attacks=attacks,
+        blind=blind,
         examples=list(_examples(facts)),
         evidence=show(facts, leaks[: recipe.audit.evidence]),
         evidence_total=len(leaks),

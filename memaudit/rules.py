@@ -31,7 +31,7 @@ class Audit(Section):
     """Normalised distance up to which a completion counts as a near copy."""
     batch: Positive = 100
     """Probes answered at once."""
-    evidence: Annotated[int, Field(ge=0)] = 24
+    evidence: Annotated[int, Field(ge=0)] = 200
     """Leaks that the report shows side by side."""
     samplers: list[SamplerSection] = Field(
         default=[SamplerSection(), SamplerSection(top_k=40), SamplerSection(temperature=0.8, top_p=0.95)]
