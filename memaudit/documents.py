@@ -1,5 +1,6 @@
 """The documents of an audit or a study as files: pages, data, and what other programs read."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -33,6 +34,8 @@ DOCUMENTS = {"json": "findings.json", "md": "report.md", "html": "report.html"}
 """Format -> file name, of what a run or an audit leaves."""
 EXPORTS = {"sarif": "findings.sarif", "card": "model-card.md", "parquet": "observations.parquet"}
 """The same of what is written when it is asked for."""
+REVEALABLE = ("html", "md", "json")
+"""Formats that hold texts of examples, in which secrets are masked."""
 RESULTS = "results.json"
 """The JSON file of a study."""
 _PAGES: dict[type, dict[str, Callable[..., str]]] = {
@@ -58,12 +61,19 @@ def open_ledger(folder: Path) -> Ledger:
     return Ledger(path)
 
 
-def conclusion(ledger: Ledger, folder: Path) -> Findings | Tally:
-    """What a ledger comes to: findings of a run, or the tally of an audited model."""
+def conclusion(ledger: Ledger, folder: Path, *, reveal: bool = False) -> Findings | Tally:
+    """What a ledger comes to: findings of a run, or the tally of an audited model; with `reveal`, secrets and all."""
     _check_started(ledger, folder)
     if ledger.has("recipe"):
-        return conclude(ledger, parse(ledger.setting("recipe"), where=str(folder / LEDGER)))
-    return tally(ledger)
+        recipe = parse(ledger.setting("recipe"), where=str(folder / LEDGER))
+        return conclude(ledger, recipe, reveal=reveal)
+    return tally(ledger, reveal=reveal)
+
+
+def revealed_name(name: str) -> str:
+    """The name of a document with its secrets: it stands beside the masked one and does not take its place."""
+    stem, suffix = name.rsplit(".", 1)
+    return f"{stem}.revealed.{suffix}"
 
 
 def _check_started(ledger: Ledger, folder: Path) -> None:
@@ -78,11 +88,21 @@ def render(found: Document, form: str) -> str:
     return render_json(found) if form == "json" else _PAGES[type(found)][form](found)
 
 
-def write_whole(path: Path, text: str, *, option: str) -> None:
-    """Write a file, whole or not at all. Raises BadInput, which `option` begins, where it cannot be written."""
+def write_whole(path: Path, text: str, *, option: str, private: bool = False) -> None:
+    """Write a file, whole or not at all. Raises BadInput, which `option` begins, where it cannot be written.
+
+    With `private` only its owner can read it, from the first byte on.
+    """
     beside = path.with_name(f"{path.name}.partial")
     try:
-        beside.write_text(text, encoding="utf-8")
+        if private:
+            # What a broken attempt left may be open to others, and keeps its mode when it is written again.
+            beside.unlink(missing_ok=True)
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        else:
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
@@ -91,9 +111,9 @@ def write_whole(path: Path, text: str, *, option: str) -> None:
         ) from None
 
 
-def write_document(found: Document, form: str, path: Path) -> None:
-    """Render into `path`, whole or not at all."""
-    write_whole(path, render(found, form), option="--output")
+def write_document(found: Document, form: str, path: Path, *, private: bool = False) -> None:
+    """Render into `path`, whole or not at all; with `private` for its owner alone."""
+    write_whole(path, render(found, form), option="--output", private=private)
 
 
 def write_documents(found: Document, folder: Path) -> list[Path]:
@@ -105,13 +125,16 @@ def write_documents(found: Document, folder: Path) -> list[Path]:
     return paths
 
 
-def write_report(folder: Path, form: str, path: Path) -> None:
-    """Write a document of a run or an audit that is on disk, in any format."""
+def write_report(folder: Path, form: str, path: Path, *, reveal: bool = False) -> None:
+    """Write a document of a run or an audit that is on disk, in any format.
+
+    With `reveal`, which is for `REVEALABLE` ones, its secrets stand in it, and only its owner can read it.
+    """
     with open_ledger(folder) as ledger:
         if form == "parquet":
             # Of the ledger as it is: there may be more observations than fit in memory.
             _check_started(ledger, folder)
             write_observations(ledger, folder, path)
             return
-        found = conclusion(ledger, folder)
-    write_document(found, form, path)
+        found = conclusion(ledger, folder, reveal=reveal)
+    write_document(found, form, path, private=reveal)

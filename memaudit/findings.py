@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from memaudit.cases import Case, Facts
 from memaudit.cohorts import TWINS
 from memaudit.curves import survival, thresholds, told, within
-from memaudit.leaks import find_leaks, show
+from memaudit.leaks import find_leaks, numbering, pseudonyms, show
 from memaudit.ledger import Ledger
 from memaudit.methods import ROLES
 from memaudit.rates import difference, paired, proportion
@@ -25,14 +25,15 @@ _POINTS = 100  # of a curve
 _REWARD_NOTE = "a reward model emits no text; its trunk was read through the language head it started with"
 
 
-def conclude(ledger: Ledger, recipe: Recipe) -> contract.Findings:
-    """Everything a page may say of a run."""
+def conclude(ledger: Ledger, recipe: Recipe, *, reveal: bool = False) -> contract.Findings:
+    """Everything a page may say of a run; with `reveal` its secrets as well."""
     facts = Facts(ledger, recipe)
     rates = list(_rates(facts))
     leaks = find_leaks(facts)
     grid = thresholds(facts)
     canaries, attacks, blind = told(facts)
     return contract.Findings(
+        revealed=reveal,
         run=_run(facts),
         confidence=CONFIDENCE,
         threshold=recipe.audit.threshold,
@@ -55,7 +56,7 @@ def conclude(ledger: Ledger, recipe: Recipe) -> contract.Findings:
         attacks=attacks,
         blind=blind,
         examples=list(_examples(facts)),
-        evidence=show(facts, leaks[: recipe.audit.evidence]),
+        evidence=show(facts, leaks[: recipe.audit.evidence], reveal=reveal),
         evidence_total=len(leaks),
         times=_times(facts),
     )
@@ -271,7 +272,7 @@ def _examples(facts: Facts) -> Iterator[contract.ExampleRow]:
         shown.setdefault(name, []).append(
             contract.Shown(stage=stage, role=role, times=times, first_step=first, last_step=last)
         )
-    default = facts.definitions[0]
+    default, numbers = facts.definitions[0], numbering(facts.ledger)
     for case in facts.cases:
         outcomes = []
         for stage in facts.stages:
@@ -309,6 +310,7 @@ def _examples(facts: Facts) -> Iterator[contract.ExampleRow]:
             cohort=example.cohort or "",
             half=example.half,  # pyright: ignore[reportArgumentType]
             repetition=example.repetition or 0,
+            secrets=pseudonyms(example, numbers),
             shown=lives,
             outcomes=outcomes,
             first_shown=lives[0].stage if lives else None,

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from memaudit.cases import Case, Facts
 from memaudit.ledger import Ledger
 from memaudit.records import Example, Probe
 from probes import align
-from reports import MASK, Redactor
+from reports import Redactor, named
 from reports import findings as contract
 
 _PREFIX_SHOWN = 240  # characters of the prompt that stand above a diff
@@ -59,14 +60,16 @@ def find_leaks(facts: Facts) -> list[Leak]:
     return sorted(leaks, key=lambda k: (not k.secret, k.distance, -k.control, k.case.example.id))
 
 
-def show(facts: Facts, leaks: Sequence[Leak]) -> list[contract.Evidence]:
-    """The leaks side by side with their training texts."""
+def show(facts: Facts, leaks: Sequence[Leak], *, reveal: bool = False) -> list[contract.Evidence]:
+    """The leaks side by side with their training texts; with `reveal` nothing is masked."""
     everyone = masking(facts.ledger)
     shown = []
     for leak in leaks:
         example = leak.case.example
         observation = facts.observation(leak.stage, leak.case.exposed, leak.case)
-        prefix, segments = side_by_side(example, leak.case.probe, observation.completion, everyone)
+        prefix, segments = side_by_side(
+            example, leak.case.probe, observation.completion, everyone, reveal=reveal
+        )
         shown.append(
             contract.Evidence(
                 example=example.id,
@@ -81,11 +84,18 @@ def show(facts: Facts, leaks: Sequence[Leak]) -> list[contract.Evidence]:
                 normalized=round(leak.distance, 6),
                 control_normalized=round(leak.control, 6),
                 secret=secret_state(observation.recovered),
+                secrets=pseudonyms(example, everyone.numbers),
                 prefix=prefix,
                 segments=segments,
             )
         )
     return shown
+
+
+def numbering(ledger: Ledger) -> dict[str, int]:
+    """The pseudonym of each secret of a ledger: its number in the order of the examples' ids, which are hashes."""
+    texts = (text for e in ledger.examples(probed=False) for text in _secrets(e))
+    return {text: number for number, text in enumerate(dict.fromkeys(texts), 1)}
 
 
 def masking(ledger: Ledger) -> Redactor:
@@ -94,18 +104,25 @@ def masking(ledger: Ledger) -> Redactor:
     A completion may hold another example's secret, so all of them are masked everywhere; but of those only fragments
     too long to be a word of ordinary code.
     """
-    return Redactor(
-        (e.text[s.start : s.end] for e in ledger.examples(probed=False) for s in e.secrets),
-        smallest=_FOREIGN_FRAGMENT,
-    )
+    numbers = numbering(ledger)
+    return Redactor(numbers, smallest=_FOREIGN_FRAGMENT, numbers=numbers)
+
+
+def pseudonyms(example: Example, numbers: Mapping[str, int]) -> list[int]:
+    """The numbers of an example's secrets, in the order in which they stand in it."""
+    return list(dict.fromkeys(numbers[text] for text in _secrets(example)))
+
+
+def _secrets(example: Example) -> list[str]:
+    return [example.text[s.start : s.end] for s in example.secrets]
 
 
 def side_by_side(
-    example: Example, probe: Probe, completion: str, everyone: Redactor
+    example: Example, probe: Probe, completion: str, everyone: Redactor, *, reveal: bool = False
 ) -> tuple[str, list[contract.Segment]]:
-    """The end of the prefix, and target and completion aligned, all of it masked."""
-    secrets = [example.text[s.start : s.end] for s in example.secrets]
-    own = Redactor(secrets)
+    """The end of the prefix, and target and completion aligned, all of it masked; with `reveal` nothing is."""
+    secrets = _secrets(example)
+    own = Redactor(secrets, numbers=everyone.numbers)
     segments = align(
         probe.target.encode(),
         completion[: len(probe.target)].encode(),
@@ -113,24 +130,36 @@ def side_by_side(
         language=example.language,
         secrets=[s.encode() for s in secrets],
     )
-    target = iter(_masked("".join(s.target for s in segments), own, everyone))
-    said = iter(_masked("".join(s.completion for s in segments), own, everyone))
-    return _masked(probe.prefix, own, everyone)[-_PREFIX_SHOWN:], [
+    if reveal:
+        return probe.prefix[-_PREFIX_SHOWN:], [
+            contract.Segment(op=s.op, reason=s.reason, target=s.target, completion=s.completion)
+            for s in segments
+        ]
+    target = iter(_hidden("".join(s.target for s in segments), own, everyone))
+    said = iter(_hidden("".join(s.completion for s in segments), own, everyone))
+    return _end(probe.prefix, own, everyone), [
         contract.Segment(
             op=s.op,
             reason=s.reason,
-            # Masking keeps lengths, so the masked texts fall apart where the plain ones did.
-            target="".join(next(target) for _ in s.target),
-            completion="".join(next(said) for _ in s.completion),
+            # What is hidden is looked for in whole texts; a number is written into what of it lies in one piece.
+            target=named(s.target, list(islice(target, len(s.target)))),
+            completion=named(s.completion, list(islice(said, len(s.completion)))),
         )
         for s in segments
     ]
 
 
-def _masked(text: str, *redactors: Redactor) -> str:
-    """What any of the redactors masks is masked; each sees the text as it is."""
-    versions = [redactor.mask(text) for redactor in redactors]
-    return "".join(MASK if MASK in letters else letters[0] for letters in zip(*versions, strict=True))
+def _end(prefix: str, *redactors: Redactor) -> str:
+    hidden = _hidden(prefix, *redactors)
+    return named(prefix[-_PREFIX_SHOWN:], hidden[-_PREFIX_SHOWN:])
+
+
+def _hidden(text: str, *redactors: Redactor) -> list[int]:
+    """What any of the redactors hides is hidden, by the first that does; each sees the text as it is."""
+    return [
+        next(filter(None, numbers), 0)
+        for numbers in zip(*(redactor.hidden(text) for redactor in redactors), strict=True)
+    ]
 
 
 def secret_state(recovered: Mapping[int, tuple[int, int]]) -> str | None:

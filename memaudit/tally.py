@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memaudit.audit import CONTROL, MODEL
-from memaudit.leaks import masking, secret_state, side_by_side
+from memaudit.leaks import masking, pseudonyms, secret_state, side_by_side
 from memaudit.ledger import Ledger
 from memaudit.rates import paired, proportion
 from memaudit.records import Observation
@@ -67,8 +67,8 @@ class _Heard:
     again: Mapping[int, Bits]
 
 
-def tally(ledger: Ledger) -> Tally:
-    """Count the verdicts of an audit of one model, or of one training."""
+def tally(ledger: Ledger, *, reveal: bool = False) -> Tally:
+    """Count the verdicts of an audit of one model, or of one training; with `reveal` secrets are not masked."""
     terms, models = ledger.setting("terms"), ledger.setting("models")
     asked = scales(terms["levels"], terms["threshold"])
     heard = {role: _heard(ledger, role, asked) for role in (MODEL, CONTROL)}
@@ -77,8 +77,9 @@ def tally(ledger: Ledger) -> Tally:
     control = heard[MODEL][0] if weak else next(iter(heard[CONTROL]), None)
     kinds = ledger.kinds()
     shown = [h for h in heard[MODEL] if not (weak and h is control)]
-    leaks, total = _leaks(ledger, shown, control)
+    leaks, total = _leaks(ledger, shown, control, reveal)
     return Tally(
+        revealed=reveal,
         probes=ledger.count("probes"),
         probes_digest=ledger.setting("probes"),
         levels=list(terms["levels"]),
@@ -219,7 +220,9 @@ def verdict_lines(ledger: Ledger) -> Iterator[dict[str, Any]]:
         }
 
 
-def _leaks(ledger: Ledger, shown: Sequence[_Heard], control: _Heard | None) -> tuple[list[Leaked], int]:
+def _leaks(
+    ledger: Ledger, shown: Sequence[_Heard], control: _Heard | None, reveal: bool
+) -> tuple[list[Leaked], int]:
     """What came out of the last checkpoint and not of the control; worst first: whole secrets, then near copies."""
     if not shown:
         return [], 0
@@ -250,7 +253,7 @@ def _leaks(ledger: Ledger, shown: Sequence[_Heard], control: _Heard | None) -> t
     for _, o in worst:
         probe = probes[o.probe_id]
         example = examples[probe.example_id]
-        prefix, segments = side_by_side(example, probe, o.completion, everyone)
+        prefix, segments = side_by_side(example, probe, o.completion, everyone, reveal=reveal)
         control_distance = beside.get(o.probe_id)
         leaks.append(
             Leaked(
@@ -264,6 +267,7 @@ def _leaks(ledger: Ledger, shown: Sequence[_Heard], control: _Heard | None) -> t
                 normalized=round(o.matches["exact"].normalized, 6),
                 control_normalized=None if control_distance is None else round(control_distance, 6),
                 secret=secret_state(o.recovered),
+                secrets=pseudonyms(example, everyone.numbers),
                 prefix=prefix,
                 segments=segments,
             )

@@ -36,7 +36,7 @@ from reports.findings import (
 from reports.headline import sentences
 from reports.html import render_html
 from reports.markdown import render_markdown
-from reports.redact import MASK, Redactor, redact
+from reports.redact import MASK, Redactor, named, redact
 from reports.sarif import render_sarif
 from reports.study import StudyReport
 from reports.study_html import render_study_html
@@ -79,6 +79,7 @@ __all__ = [
     "ThresholdRow",
     "Times",
     "TransitionRow",
+    "named",
     "redact",
     "render_card",
     "render_html",

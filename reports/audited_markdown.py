@@ -12,7 +12,7 @@ from reports.audited import (
     others,
     passages,
 )
-from reports.blocks import lines_of, listed, sides, table, versions
+from reports.blocks import MASKED, REVEALED, lines_of, listed, sides, table, versions
 from reports.escape import markdown_name, markdown_text
 from reports.findings import Proportion
 from reports.headline import reading
@@ -144,7 +144,7 @@ def _leaks(tally: Tally) -> list[str]:
         return []
     blocks = [
         "## The worst leaks",
-        f"Showing {len(shown)} of {tally.leaks_total}. Known secrets are masked with █.",
+        f"Showing {len(shown)} of {tally.leaks_total}. {MASKED if not tally.revealed else REVEALED}",
     ]
     for place, leak in enumerate(shown, 1):
         where = lines_of(leak.source, leak.first_line, leak.last_line)

@@ -6,6 +6,10 @@ from reports.escape import markdown_block, markdown_name, markdown_text
 from reports.findings import Segment
 from reports.statement import Name, Part, Quoted, Statement
 
+MASKED = "Known secrets are masked with █, the same one with the same number: `█12█`."
+REVEALED = "**Nothing is masked here: this holds secrets of the training data as they are.**"
+"""What a page says of its texts."""
+
 
 def listed(statements: Iterable[Statement], *, topics: bool = False) -> str:
     """Return statements as a list, one item each; with `topics` each begins with what it is about."""

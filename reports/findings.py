@@ -261,6 +261,7 @@ class ExampleRow(Record):
     cohort: str
     half: Literal["A", "B"]
     repetition: int
+    secrets: list[int] = Field(description="numbers of the secrets it holds: equal ones are one secret")
     shown: list[Shown]
     outcomes: list[Outcome]
     first_shown: str | None = Field(description="first stage in which it was shown")
@@ -277,7 +278,7 @@ class Segment(Record):
 
 
 class Evidence(Record):
-    """The training text and what the model said, side by side. Secrets are already masked."""
+    """The training text and what the model said, side by side. Secrets are masked, unless `Findings.revealed`."""
 
     example: str
     stage: str
@@ -291,6 +292,7 @@ class Evidence(Record):
     normalized: float
     control_normalized: float
     secret: str | None = Field(description="whole, `prefix 12 of 40`, none; None: it has no secret")
+    secrets: list[int] = Field(description="numbers of the secrets it holds, as masks name them: `█12███`")
     prefix: str = Field(description="end of the text the model was given")
     segments: list[Segment]
 
@@ -328,6 +330,7 @@ class Findings(Record):
     """Everything a page may say."""
 
     schema_version: int = SCHEMA_VERSION
+    revealed: bool = Field(default=False, description="nothing is masked")
     run: Run
     confidence: float
     threshold: float = Field(description="normalised distance of the definition `near`")

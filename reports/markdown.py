@@ -2,7 +2,7 @@
 
 from reports import selection
 from reports.answer import answer, untested
-from reports.blocks import lines_of, listed, sides, table, versions
+from reports.blocks import MASKED, REVEALED, lines_of, listed, sides, table, versions
 from reports.escape import markdown_block, markdown_name, markdown_text
 from reports.findings import Evidence, Exposure, Findings
 from reports.headline import reading, statements
@@ -134,7 +134,7 @@ def _leaks(findings: Findings) -> list[str]:
         return []
     blocks = [
         "## The worst leaks",
-        f"Showing {len(shown)} of {findings.evidence_total}. Known secrets are masked with █.",
+        f"Showing {len(shown)} of {findings.evidence_total}. {MASKED if not findings.revealed else REVEALED}",
     ]
     for place, leak in enumerate(shown, 1):
         where = lines_of(leak.source, leak.first_line, leak.last_line)

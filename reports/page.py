@@ -124,5 +124,5 @@ def _pieces(text: str) -> list[tuple[str, str]]:
     kinds = {MASK: "mask", "\n": "break"}
     return [
         (kinds.get(piece[0], "text"), piece)
-        for piece in re.findall(rf"{MASK}+|\n|[^{MASK}\n]+", visible(text))
+        for piece in re.findall(rf"{MASK}\d+{MASK}+|{MASK}+|\n|[^{MASK}\n]+", visible(text))
     ]

@@ -256,6 +256,7 @@ def _of_run(findings: Findings) -> Iterator[_Leak]:
                 "kind": example.kind,
                 "language": example.language,
                 "secretWhole": outcome.secret,
+                "secrets": example.secrets,
             },
         )
 
@@ -302,6 +303,7 @@ def _of_model(tally: Tally) -> Iterator[_Leak]:
                 "distance": leak.normalized,
                 **control,
                 "secretWhole": None if leak.secret is None else leak.secret == "whole",
+                "secrets": leak.secrets,
             },
         )
 

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from reports.findings import Definition, Difference, Proportion, Record, Segment
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Asked(Record):
@@ -48,7 +48,7 @@ class Passage(Record):
 
 
 class Leaked(Record):
-    """A probe that came out of the model and not of its control. Secrets are already masked."""
+    """A probe that came out of the model and not of its control. Secrets are masked, unless `Tally.revealed`."""
 
     probe: str
     kind: str
@@ -62,6 +62,7 @@ class Leaked(Record):
         description="the same of the control, or a lower bound; None: no control"
     )
     secret: str | None = Field(description="whole, `prefix 12 of 40`, none; None: it has no secret")
+    secrets: list[int] = Field(description="numbers of the secrets it holds, as masks name them: `█12███`")
     prefix: str = Field(description="end of the text the model was given")
     segments: list[Segment]
 
@@ -70,6 +71,7 @@ class Tally(Record):
     """Everything a page may say of such an audit."""
 
     schema_version: int = SCHEMA_VERSION
+    revealed: bool = Field(default=False, description="nothing is masked")
     probes: int
     probes_digest: str = Field(description="SHA-256 of the file of probes")
     levels: list[str]

@@ -28,6 +28,10 @@ def report(
         str | None,
         typer.Option(metavar="FILE", help="Where to; - for standard output.", show_default="in RUN"),
     ] = None,
+    reveal: Annotated[
+        bool,
+        typer.Option("--reveal", help="Do not mask secrets; the file is for its owner alone."),
+    ] = False,
 ) -> None:
     """Make a report of a run or an audit anew from its ledger. Nothing is trained or asked again.
 
@@ -38,9 +42,27 @@ def report(
     `memaudit report runs/quickstart --format md --output -`
 
     `memaudit report runs/quickstart --format sarif`
-    """
-    from memaudit.documents import DOCUMENTS, EXPORTS, conclusion, open_ledger, render, write_report
 
+    `memaudit report runs/quickstart --reveal`
+    """
+    from memaudit.documents import (
+        DOCUMENTS,
+        EXPORTS,
+        REVEALABLE,
+        conclusion,
+        open_ledger,
+        render,
+        revealed_name,
+        write_report,
+    )
+
+    if reveal and form not in REVEALABLE:
+        raise BadInput(
+            f"--reveal: expected a --format with texts in it ({', '.join(REVEALABLE)}), got {form.value}"
+        )
+    if reveal and output == "-":
+        # What is printed ends in logs and in the scrollback of a terminal.
+        raise BadInput("--reveal: expected --output FILE, which only you can read, got -")
     if output == "-":
         if form is Format.parquet:
             raise BadInput("--output: expected a file for --format parquet, which is no text, got -")
@@ -48,8 +70,14 @@ def report(
             found = conclusion(ledger, run)
         sys.stdout.write(render(found, form))
         return
-    path = Path(output) if output else run / (DOCUMENTS | EXPORTS)[form]
+    name = (DOCUMENTS | EXPORTS)[form]
+    path = Path(output) if output else run / (revealed_name(name) if reveal else name)
     if output and not path.parent.is_dir():
         raise BadInput(f"--output: expected a file in a directory that exists, got {path}")
-    write_report(run, form, path)
+    write_report(run, form, path, reveal=reveal)
+    if reveal:
+        print(
+            f"warning: {path} holds secrets of the training data as they are; only you can read it: do not share it",
+            file=sys.stderr,
+        )
     print(path)

@@ -321,6 +321,7 @@ def _example(
         cohort=cohort,
         half="A" if place % 2 == 0 else "B",
         repetition=times,
+        secrets=[place + 1] if sensitive else [],
         shown=shown,
         outcomes=outcomes,
         first_shown=shown[0].stage,
@@ -498,7 +499,9 @@ def _equal(text: str) -> Segment:
 
 _SECRET = [
     _equal('    config = load("settings.toml")\n    token = "'),
-    Segment(op="replace", reason="secret", target="█" * 24, completion="█" * 14 + "0000000000"),
+    Segment(
+        op="replace", reason="secret", target="█12" + "█" * 21, completion="█12" + "█" * 11 + "0000000000"
+    ),
     _equal('"\n    '),
     Segment(op="replace", reason="rename", target="session", completion="client"),
     _equal(" = connect(config.host, token)\n"),
@@ -539,6 +542,7 @@ def _evidence(examples: list[ExampleRow], hostile: bool) -> list[Evidence]:
             normalized=outcome.distance,
             control_normalized=0.71,
             secret=None if outcome.secret is None else ("whole" if outcome.secret else "prefix 14 of 24"),
+            secrets=row.secrets,
             prefix=HOSTILE[place]
             if hostile and place < len(HOSTILE)
             else 'def connect_to_store(host):\n    """Open it."""\n',

@@ -230,6 +230,7 @@ def _leaks(told, heard, stage, step, *, hostile) -> list[Leaked]:
             normalized=round(distance, 4),
             control_normalized=round(heard[n][2], 4) if n in heard else None,
             secret="whole" if _kind_of(n, KINDS) == "secret" and told[n][1] else None,
+            secrets=[n + 1] if _kind_of(n, KINDS) == "secret" else [],
             prefix=HOSTILE[place % len(HOSTILE)] if hostile else 'def connect(host):\n    """Open it."""\n',
             segments=list(texts[place % len(texts)]),
         )

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reports import Redactor, redact
-from reports.redact import MASK
+from reports import Redactor, named, redact
+from reports.redact import MASK, SHOWN, UNNAMED
 
 LETTERS = st.sampled_from("abc \n\r" + MASK)
 SECRETS = st.lists(st.text(LETTERS, max_size=14), max_size=4)
@@ -107,3 +107,64 @@ def test_many_secrets_and_many_texts_are_quick():
     masked = [redactor.mask(text) for text in texts]
     assert perf_counter() - started < 5, "200 x 200 should take a fraction of a second"
     assert all(secret not in text for secret, text in zip(secrets, masked, strict=True))
+
+
+@given(leaky(), st.integers(1, 7), st.data())
+def test_numbers_stand_in_masks_and_nowhere_else(
+    case: tuple[list[str], str], smallest: int, data: st.DataObject
+):
+    secrets, text = case
+    redactor = Redactor(secrets, smallest=smallest)
+    hidden = redactor.hidden(text)
+    whole, masked = named(text, hidden), redactor.mask(text)
+    cut = data.draw(st.integers(0, len(text)))
+    pieces = named(text[:cut], hidden[:cut]) + named(text[cut:], hidden[cut:])
+    for written in (whole, pieces):
+        assert len(written) == len(text)
+        for place, (letter, before) in enumerate(zip(written, masked, strict=True)):
+            assert letter == before or (before == MASK and hidden[place] > 0 and letter.isdigit())
+        assert [piece for piece in fragments(secrets, smallest) if piece in written] == []
+
+
+def test_one_secret_has_one_number_wherever_it_stands():
+    first, second = "hunter2-hunter2", "correct-horse-battery"
+    redactor = Redactor([first, second, first])
+    assert redactor.numbers == {first: 1, second: 2}
+    for text in (f"a = {second}", f"{second[:9]} and no more", f"x{second}{first}"):
+        hidden = redactor.hidden(text)
+        assert named(text, hidden).startswith(("a = █2█", "█2██████", "x█2█"))
+    text = f"x{second}{first}"
+    assert named(text, redactor.hidden(text)) == "x█2" + MASK * 19 + "█1" + MASK * 13
+
+
+def test_what_several_secrets_share_is_the_first_ones():
+    redactor = Redactor(["alpha@example.com", "omega@example.com"])
+    assert named("to: zeta@example.com", redactor.hidden("to: zeta@example.com")) == "to: zet█1" + MASK * 11
+
+
+def test_another_redactors_numbers_are_kept():
+    numbers = {"first-secret": 1, "second-secret": 2}
+    redactor = Redactor(["second-secret"], numbers=numbers)
+    assert named("second-secret", redactor.hidden("second-secret")).startswith("█2█")
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden", "written"),
+    [
+        ("abc", [7, 7, 7], "█7█"),
+        ("ab", [7, 7], "██"),
+        ("abcd", [12, 12, 12, 12], "█12█"),
+        ("abc", [12, 12, 12], "███"),
+        ("ab\ncdef", [5] * 7, "██\n█5██"),
+        ("abcdef", [1, 1, 1, 2, 2, 2], "█1██2█"),
+        ("abcd", [UNNAMED] * 4, "████"),
+        ("abcd", [SHOWN] * 4, "abcd"),
+    ],
+)  # fmt: skip
+def test_a_number_is_written_where_there_is_room(text: str, hidden: list[int], written: str):
+    assert named(text, hidden) == written
+
+
+def test_secrets_that_hold_masks_are_not_named():
+    redactor = Redactor(["ab█1██cd", "another-secret"])
+    assert set(redactor.hidden("another-secret")) == {UNNAMED}
