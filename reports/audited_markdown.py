@@ -32,6 +32,7 @@ def render_tally_markdown(tally: Tally) -> str:
     """Return the tally as GitHub-flavoured Markdown. Names and texts in it are escaped: they can be hostile."""
     blocks = [
         f"# Memorization audit: {markdown_name(model_name(tally))}",
+        REVEALED if tally.revealed else "",
         listed(answers(tally), topics=True),
         reading(tally.confidence),
         "## What this does not tell",
@@ -144,7 +145,7 @@ def _leaks(tally: Tally) -> list[str]:
         return []
     blocks = [
         "## The worst leaks",
-        f"Showing {len(shown)} of {tally.leaks_total}. {MASKED if not tally.revealed else REVEALED}",
+        f"Showing {len(shown)} of {tally.leaks_total}.{'' if tally.revealed else f' {MASKED}'}",
     ]
     for place, leak in enumerate(shown, 1):
         where = lines_of(leak.source, leak.first_line, leak.last_line)
@@ -165,7 +166,7 @@ def _facts(leak: Leaked, tally: Tally) -> str:
 def _asked(tally: Tally) -> list[str]:
     rows = [
         (
-            asked.role,
+            markdown_text(asked.role),
             markdown_name(asked.name),
             markdown_name(asked.identity[:IDENTITY]),
             markdown_name(asked.kind),

@@ -93,9 +93,9 @@ def places(row: RuleRow) -> list[Part]:
 def short(row: RuleRow) -> list[Part]:
     """Return what a rule found, in the middle of a line: the place that decides, or why there is none."""
     if row.measured and (row.gaps == [] or not row.measured[0].holds):
-        return [measured(row, row.measured[0])]
+        return [_counted(row, row.measured[0])]
     if row.measured and row.passed:
-        return [measured(row, row.measured[0]), "; not applied everywhere"]
+        return [_counted(row, row.measured[0]), "; not applied everywhere"]
     return ["not applied: ", Quoted(row.gaps[0])]
 
 
@@ -132,10 +132,17 @@ def _sentence(row: RuleRow, found: Measurement) -> list[Part]:
         against += f" ({row.bound.judged})"
     return [
         *([*at, ": "] if at else []),
-        f"{measured(row, found)}; {against}.",
+        _counted(row, found),
+        f"; {against}.",
         f" {too}." if too else "",
-        more,
+        Quoted(more),
     ]
+
+
+def _counted(row: RuleRow, found: Measurement) -> Part:
+    """What was measured; where that is a note, as words that are not ours."""
+    words = measured(row, found)
+    return Quoted(words) if row.bound.kind == "control" else words
 
 
 def plain(parts: list[Part]) -> str:

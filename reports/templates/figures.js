@@ -20,7 +20,7 @@ const figures = (() => {
     const figure = night ? themed(stored) : structuredClone(stored);
     figure.layout.hoverlabel = { ...figure.layout.hoverlabel, bgcolor: night ? "#2a2d31" : "#ffffff" };
     drawn.add(plot);
-    return Plotly.react(plot, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+    return Plotly.react(plot, figure.data, figure.layout, { displayModeBar: false, responsive: true, typesetMath: false });
   };
 
   // A hidden plot has no width, so it is drawn when it is first shown. One at a time, so that the page can be read

@@ -1,8 +1,6 @@
 import base64
 import hashlib
-import json
 import re
-from html.parser import HTMLParser
 from unittest.mock import patch
 
 import pytest
@@ -10,61 +8,12 @@ from determinism import assert_equal_bytes
 from findings_sample import HOSTILE, build, empty, renamed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from parsed import Page
 
 from reports import Findings, Segment, render_html
 from reports.escape import visible
 
-VOID = {"meta", "link", "input", "br", "img", "hr"}
 NAMES = {"sft": HOSTILE[0], "ppo": HOSTILE[3], "reward": HOSTILE[6], "ipo": HOSTILE[5], "A": HOSTILE[1]}
-
-
-class Page(HTMLParser):
-    """Reads a page as a browser would, as far as elements, attributes and text go."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.scripts: list[tuple[dict[str, str], str]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        values = {key: value or "" for key, value in attrs}
-        self.elements.append((tag, values))
-        if tag == "script":
-            self.scripts.append((values, ""))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, "elements are nested"
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            values, before = self.scripts[-1]
-            self.scripts[-1] = values, before + data
-        elif self.open and self.open[-1] != "style":
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.texts)
-
-    @property
-    def shape(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [(tag, tuple(values)) for tag, values in self.elements]
-
-    @property
-    def policy(self) -> str:
-        return next(
-            v["content"] for _, v in self.elements if v.get("http-equiv") == "Content-Security-Policy"
-        )
-
-    @property
-    def data(self) -> dict:
-        return next(json.loads(body) for values, body in self.scripts if values.get("id") == "report-data")
 
 
 def quick(findings: Findings) -> Page:
@@ -230,7 +179,7 @@ def test_each_leak_has_its_life_and_its_exposures():
 def test_masks_are_marked_as_such():
     page = quick(build(hostile=False))
     masks = [values for tag, values in page.elements if values.get("class") == "mask"]
-    assert {values.get("title") for values in masks} == {"masked", None}
+    assert {values.get("title") for values in masks} == {"masked, secret 12", None}
     assert "█12" + "█" * 21 in page.text
 
 
