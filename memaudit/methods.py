@@ -29,6 +29,43 @@ class LoraSection(Section):
     """Products that get adapters."""
 
 
+class Forgetful(Section):
+    """The goldfish loss (arXiv 2406.10209): some tokens are shown and not learnt."""
+
+    every: Annotated[int, Field(ge=2)] = 4
+    """k: one token in so many is left out."""
+
+
+class HashedGoldfish(Forgetful):
+    """Which ones the tokens before decide: wherever a passage recurs, the same tokens of it are missing."""
+
+    strategy: Literal["hashed"]
+    context: Positive = 13
+    """h: how many tokens before. A token with fewer before it is never left out."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Which hash: stages with the same one leave out the same tokens of a text."""
+
+
+class StaticGoldfish(Forgetful):
+    """The last of every k tokens of a text."""
+
+    strategy: Literal["static"]
+
+
+class RandomGoldfish(Forgetful):
+    """Others at every showing, so that repeats teach them all: a control for the others."""
+
+    strategy: Literal["random"]
+
+
+GOLDFISH: dict[str, type[Forgetful]] = {
+    "hashed": HashedGoldfish,
+    "static": StaticGoldfish,
+    "random": RandomGoldfish,
+}
+"""Strategy -> its section."""
+
+
 class StageSection(Section):
     """What every stage has."""
 
@@ -57,7 +94,16 @@ class StageSection(Section):
     its own."""
 
 
-class Pretrain(StageSection):
+class TokenStage(StageSection):
+    """A stage whose loss is over the tokens of given texts."""
+
+    goldfish: Annotated[
+        HashedGoldfish | StaticGoldfish | RandomGoldfish | None, Field(discriminator="strategy")
+    ] = None
+    """Leave some tokens out of the loss, so that texts are not learnt by heart."""
+
+
+class Pretrain(TokenStage):
     """Next-token prediction on the public half of the corpus."""
 
     method: Literal["pretrain"]
@@ -73,7 +119,7 @@ class Pretrain(StageSection):
     """Share of the learning rate left at the end."""
 
 
-class Sft(StageSection):
+class Sft(TokenStage):
     """Supervised fine-tuning on a cohort's examples."""
 
     method: Literal["sft"]

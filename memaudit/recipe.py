@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from memaudit.errors import BadInput
 from memaudit.methods import (
     BY_METHOD,
+    GOLDFISH,
     Grpo,
     Name,
     OnPolicy,
@@ -309,10 +310,15 @@ def _apply(data: dict[str, Any], change: str) -> None:
 
 def _one_line(error: ValidationError) -> str:
     """The first fault of a recipe, with its key, what was expected and what came."""
-    # The discriminator puts the method into the path: stages.sft.<sft>.batch.
-    parts = [str(p) for p in error.errors(include_url=False)[0]["loc"]]
+    # Discriminators put what they tell apart into the path: stages.sft.<sft>.goldfish.<hashed>.every.
+    fault = error.errors(include_url=False)[0]
+    parts = [str(p) for p in fault["loc"]]
     if len(parts) > 2 and parts[0] == "stages":
         del parts[2]
+        if parts[2:3] == ["goldfish"]:
+            if fault["type"] == "union_tag_not_found":
+                return f"{'.'.join(parts)}.strategy: expected one of {', '.join(GOLDFISH)}, got none: set strategy"
+            del parts[3:4]
     return one_line(error, parts, lambda: _known(parts[:-1], error))
 
 
@@ -329,8 +335,11 @@ def _known(parents: Sequence[str], error: ValidationError) -> str:
     if not parents:
         model: type[BaseModel] = Recipe
     elif parents[0] == "stages":
-        tag = str(error.errors(include_url=False)[0]["loc"][2])
-        model = BY_METHOD.get(tag, StageSection)
+        _, _, tag, *below = (str(p) for p in error.errors(include_url=False)[0]["loc"])
+        if below[:1] == ["goldfish"] and len(parents) > 2:
+            model = GOLDFISH[below[1]]
+        else:
+            model = BY_METHOD.get(tag, StageSection)
     else:
         model = sections.get(parents[0], Recipe)
     return ", ".join(field.alias or name for name, field in model.model_fields.items())

@@ -13,6 +13,7 @@ from memaudit.methods import (
     Cdpo,
     Direct,
     Grpo,
+    HashedGoldfish,
     OnPolicy,
     Ppo,
     Preference,
@@ -21,9 +22,11 @@ from memaudit.methods import (
     Rloo,
     Sft,
     StageSection,
+    StaticGoldfish,
+    TokenStage,
 )
 from memaudit.records import Example, Probe
-from rlhf import group, onpolicy, ppo, preference, reward, rollout, sft
+from rlhf import goldfish, group, onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pack, pad, rows, schedule
 from rlhf.infill import Infill
 from rlhf.model import Decoder, Params
@@ -100,6 +103,30 @@ def optimiser(config: StageSection, *, adam: Adam | None = None, updates: int = 
     )
 
 
+def _learn(config: TokenStage, job: Job, shown: Rows, order: np.ndarray) -> Params:
+    return sft.train(
+        job.parent,
+        shown,
+        order,
+        optimiser(config),
+        decoder=job.decoder,
+        stage=job.stage,
+        key=job.key,
+        goldfish=_goldfish(config, job.seed),
+    )
+
+
+def _goldfish(config: TokenStage, seed: int) -> goldfish.Goldfish | None:
+    asked = config.goldfish
+    if asked is None:
+        return None
+    if isinstance(asked, HashedGoldfish):
+        return goldfish.Hashed(every=asked.every, context=asked.context, seed=asked.seed)
+    if isinstance(asked, StaticGoldfish):
+        return goldfish.Static(every=asked.every)
+    return goldfish.Random(every=asked.every, seed=seed)
+
+
 def _pretrain(config: Pretrain, job: Job) -> Params:
     t = job.tokenizer
     if config.infill:
@@ -116,9 +143,7 @@ def _pretrain(config: Pretrain, job: Job) -> Params:
         [[t.bos, *ids, t.eos] for ids in texts], [e.id for e in job.examples], time=config.window, fill=t.pad
     )
     order = epochs(len(windows.tokens), config.batch, config.steps, job.seed)
-    return sft.train(
-        job.parent, windows, order, optimiser(config), decoder=job.decoder, stage=job.stage, key=job.key
-    )
+    return _learn(config, job, windows, order)
 
 
 def _sft(config: Sft, job: Job) -> Params:
@@ -130,15 +155,7 @@ def _sft(config: Sft, job: Job) -> Params:
         fill=job.tokenizer.pad,
         loss_on=config.loss_on,
     )
-    return sft.train(
-        job.parent,
-        shown,
-        job.order(config.batch),
-        optimiser(config),
-        decoder=job.decoder,
-        stage=job.stage,
-        key=job.key,
-    )
+    return _learn(config, job, shown, job.order(config.batch))
 
 
 def _reward(config: RewardStage, job: Job) -> dict[str, Any]:
