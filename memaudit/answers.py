@@ -111,14 +111,7 @@ class Answers:
             f"FROM matches WHERE observation_id IN ({_marks(ids)})",
             ids,
         ):
-            found.setdefault(row, {})[fields[0]] = Match(
-                level=fields[0],
-                distance=fields[1],
-                target_length=fields[2],
-                completion_length=fields[3],
-                lexer=fields[4],
-                at_least=bool(fields[5]),
-            )
+            found.setdefault(row, {})[fields[0]] = _match(*fields)
         return found
 
     def _recoveries(self, ids: list[int]) -> dict[int, dict[int, tuple[int, int]]]:
@@ -129,6 +122,16 @@ class Answers:
         ):
             found.setdefault(row, {})[start] = (got, total)
         return found
+
+    def matches(self, checkpoint: int, level: str) -> Iterator[tuple[int, Match]]:
+        """Each probe and how near the checkpoint came to its target at a level, with nothing else of what it said."""
+        for probe, *fields in self._db.execute(
+            "SELECT o.probe_id, m.level, m.distance, m.target_length, m.completion_length, m.lexer, m.at_least "
+            "FROM observations o JOIN matches m ON m.observation_id = o.id "
+            "WHERE o.checkpoint_id = ? AND o.asking = 0 AND m.level = ?",
+            (checkpoint, level),
+        ):
+            yield probe, _match(*fields)
 
     def of_stage(self, stage_id: str, *, asking: int = 0) -> dict[int, Observation]:
         """Probe id -> what a stage's last checkpoint said."""
@@ -155,6 +158,17 @@ class Answers:
         ):
             found.setdefault(name, []).append(value)
         return found
+
+
+def _match(level: str, distance: int, target: int, completion: int, lexer: str, at_least: int) -> Match:
+    return Match(
+        level=level,
+        distance=distance,
+        target_length=target,
+        completion_length=completion,
+        lexer=lexer,
+        at_least=bool(at_least),
+    )
 
 
 def _marks(values: list[int]) -> str:

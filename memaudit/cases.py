@@ -45,6 +45,7 @@ class Facts:
         }
         # A page asks for the same verdict under many headings.
         self._verdicts: dict[tuple[str, int, str, str], bool | None] = {}
+        self._passing: dict[str, dict[int, dict[int, bool]]] = {}
         self._read: dict[tuple[str, str], dict[str, list[float]]] = {}
         self._again = {
             record.id: ledger.answers.of_stage(record.id, asking=1) for record in self.walks.values()
@@ -67,6 +68,20 @@ class Facts:
         if (stage_id, quantity) not in self._read:
             self._read[stage_id, quantity] = self.ledger.answers.readings(stage_id, quantity)
         return self._read[stage_id, quantity]
+
+    def passing(self, stage_id: str) -> dict[int, dict[int, bool]]:
+        """Step -> probe -> default verdict at level `exact`, of a stage that was asked in passing; else empty."""
+        if stage_id not in self._passing:
+            steps, near = self.ledger.answers.steps(stage_id), self.definitions[0]
+            self._passing[stage_id] = {
+                step: {
+                    probe: bool(near.decide(m, None))
+                    for probe, m in self.ledger.answers.matches(number, "exact")
+                }
+                for step, number, _ in steps
+                if len(steps) > 1
+            }
+        return self._passing[stage_id]
 
     def everything(self) -> Iterator[Observation]:
         """All that the checkpoints that stages made have said, each once."""

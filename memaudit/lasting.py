@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from memaudit.cases import Facts
-from memaudit.verdicts import furthest
 from reports.findings import Arm
 
 
@@ -21,16 +20,9 @@ def spells(facts: Facts, stage: str, cohort: str, *, out: bool, arm: Arm) -> Ite
     cases = [c for c in facts.cases if c.example.cohort == cohort]
     twin_of = {c.probe.id: c.exposed if arm == "exposed" else c.control for c in cases}
     for twin in dict.fromkeys(twin_of.values()):
-        steps = facts.ledger.answers.steps(facts.walks[twin, stage].id)
-        if len(steps) < 2:
+        said = facts.passing(facts.walks[twin, stage].id)
+        if not said:
             continue
-        said = {
-            step: {
-                o.probe_id: bool(near.decide(o.matches["exact"], furthest(o.recovered)))
-                for o in facts.ledger.answers.of(number)
-            }
-            for step, number, _ in steps
-        }
         asked = set.intersection(*(set(answers) for answers in said.values()))
         for case in cases:
             if twin_of[case.probe.id] != twin or case.probe.id not in asked:

@@ -104,8 +104,7 @@ def masking(ledger: Ledger) -> Redactor:
     A completion may hold another example's secret, so all of them are masked everywhere; but of those only fragments
     too long to be a word of ordinary code.
     """
-    numbers = numbering(ledger)
-    return Redactor(numbers, smallest=_FOREIGN_FRAGMENT, numbers=numbers)
+    return Redactor(numbering(ledger), smallest=_FOREIGN_FRAGMENT)
 
 
 def pseudonyms(example: Example, numbers: Mapping[str, int]) -> list[int]:
@@ -122,7 +121,7 @@ def side_by_side(
 ) -> tuple[str, list[contract.Segment]]:
     """The end of the prefix, and target and completion aligned, all of it masked; with `reveal` nothing is."""
     secrets = _secrets(example)
-    own = Redactor(secrets, numbers=everyone.numbers)
+    own = Redactor(secrets, like=everyone)
     segments = align(
         probe.target.encode(),
         completion[: len(probe.target)].encode(),
@@ -135,9 +134,14 @@ def side_by_side(
             contract.Segment(op=s.op, reason=s.reason, target=s.target, completion=s.completion)
             for s in segments
         ]
-    target = iter(_hidden("".join(s.target for s in segments), own, everyone))
-    said = iter(_hidden("".join(s.completion for s in segments), own, everyone))
-    return _end(probe.prefix, own, everyone), [
+    # A secret may lie across the end of the prefix: each side is looked through together with the text before it.
+    before = probe.prefix[-_PREFIX_SHOWN:]
+    trained = _hidden(probe.prefix + "".join(s.target for s in segments), own, everyone)
+    heard = _hidden(before + "".join(s.completion for s in segments), own, everyone)
+    end = len(probe.prefix)
+    shared = zip(trained[end - len(before) : end], heard, strict=False)
+    target, said = iter(trained[end:]), iter(heard[len(before) :])
+    return named(before, [one or other for one, other in shared]), [
         contract.Segment(
             op=s.op,
             reason=s.reason,
@@ -147,11 +151,6 @@ def side_by_side(
         )
         for s in segments
     ]
-
-
-def _end(prefix: str, *redactors: Redactor) -> str:
-    hidden = _hidden(prefix, *redactors)
-    return named(prefix[-_PREFIX_SHOWN:], hidden[-_PREFIX_SHOWN:])
 
 
 def _hidden(text: str, *redactors: Redactor) -> list[int]:

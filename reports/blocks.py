@@ -7,8 +7,12 @@ from reports.findings import Segment
 from reports.statement import Name, Part, Quoted, Statement
 
 MASKED = "Known secrets are masked with █, the same one with the same number: `█12█`."
-REVEALED = "**Nothing is masked here: this holds secrets of the training data as they are.**"
 """What a page says of its texts."""
+REVEALED = (
+    "**Nothing is masked here.** This page holds secrets of the training data as they are. It was made with "
+    "`--reveal`; do not share it."
+)
+"""What stands on top of a page in which nothing is masked."""
 
 
 def listed(statements: Iterable[Statement], *, topics: bool = False) -> str:

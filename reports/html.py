@@ -27,7 +27,7 @@ from reports.theme import Panel
 
 EXAMPLES_SHOWN = 2000
 """How many examples the page lists at most; it says how many there are."""
-_CELLS = 30_000  # of the table of examples: with many stages fewer are listed
+_CELLS = 16_000  # of the table of examples: with many stages fewer are listed
 
 _BY_COHORT: dict[str, Callable[[Findings, str], list[Panel]]] = {
     "flow": flow.flow,

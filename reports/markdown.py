@@ -20,6 +20,7 @@ def render_markdown(findings: Findings) -> str:
     run = findings.run
     blocks = [
         f"# Memorization audit: {markdown_name(run.name)}",
+        REVEALED if findings.revealed else "",
         listed(answer(findings)),
         "## What was not tested",
         "\n".join(f"- {markdown_text(sentence)}" for sentence in untested(findings)),
@@ -134,7 +135,7 @@ def _leaks(findings: Findings) -> list[str]:
         return []
     blocks = [
         "## The worst leaks",
-        f"Showing {len(shown)} of {findings.evidence_total}. {MASKED if not findings.revealed else REVEALED}",
+        f"Showing {len(shown)} of {findings.evidence_total}.{'' if findings.revealed else f' {MASKED}'}",
     ]
     for place, leak in enumerate(shown, 1):
         where = lines_of(leak.source, leak.first_line, leak.last_line)

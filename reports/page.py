@@ -22,6 +22,11 @@ from reports.redact import MASK
 from reports.statement import Name, judged
 from reports.theme import PALETTE, Panel
 
+# A mask ends where the next one begins with its number: █1██2███ are two.
+_PIECE = re.compile(
+    rf"{MASK}\d+{MASK}+?(?={MASK}\d+{MASK})|{MASK}\d+{MASK}+|{MASK}+?(?={MASK}\d+{MASK})|{MASK}+|\n|[^{MASK}\n]+"
+)
+
 LEVELS = {
     "exact": "Texts are compared as they are: nothing is taken away.",
     "layout": "White space and line breaks are taken away; Python's indentation counts.",
@@ -122,7 +127,4 @@ def _prose(text: str) -> str:
 def _pieces(text: str) -> list[tuple[str, str]]:
     """Cut a text into what the page marks up: masks, line breaks and the rest."""
     kinds = {MASK: "mask", "\n": "break"}
-    return [
-        (kinds.get(piece[0], "text"), piece)
-        for piece in re.findall(rf"{MASK}\d+{MASK}+|{MASK}+|\n|[^{MASK}\n]+", visible(text))
-    ]
+    return [(kinds.get(piece[0], "text"), piece) for piece in _PIECE.findall(visible(text))]

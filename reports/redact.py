@@ -1,6 +1,6 @@
 """Masks secrets in hostile text, whole or in part, before a page sees it, and tells them apart by a number."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 MASK = "█"
@@ -26,24 +26,24 @@ class Redactor:
 
     __slots__ = ("_fragments", "_named", "numbers")
 
-    def __init__(
-        self, secrets: Iterable[str], *, smallest: int = 6, numbers: Mapping[str, int] | None = None
-    ):
+    def __init__(self, secrets: Iterable[str], *, smallest: int = 6, like: "Redactor | None" = None):
         """Build the set of fragments. Raises `ValueError` when `smallest` is under one.
 
         Args:
             secrets: Their texts.
             smallest: Characters of the shortest fragment that is masked.
-            numbers: The number of each, as another redactor has them; without, they are counted here.
+            like: Another redactor, which has all of `secrets`: they keep its numbers. Without, they are counted here.
         """
         if smallest < 1:
             raise ValueError(f"expected smallest of at least 1 character, got {smallest}; 6 is the default")
         texts = list(dict.fromkeys(secrets))
-        self.numbers = (
-            {text: place for place, text in enumerate(texts, 1)} if numbers is None else dict(numbers)
-        )
-        # A number between masks could complete a fragment of a secret that holds mask characters itself.
-        self._named = not any(MASK in text for text in self.numbers)
+        if like is None:
+            self.numbers = {text: place for place, text in enumerate(texts, 1)}
+            # A number between masks could complete a fragment of a secret that holds mask characters itself.
+            self._named = not any(MASK in text for text in texts)
+        else:
+            # Shared and not copied: there is a redactor for each example, and a corpus may have many secrets.
+            self.numbers, self._named = like.numbers, like._named
         fragments: dict[int, dict[str, int]] = {}
         for secret in texts:
             width = min(len(secret), smallest)

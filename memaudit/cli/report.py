@@ -55,6 +55,7 @@ def report(
         revealed_name,
         write_report,
     )
+    from memaudit.sources import printable
 
     if reveal and form not in REVEALABLE:
         raise BadInput(
@@ -77,7 +78,8 @@ def report(
     write_report(run, form, path, reveal=reveal)
     if reveal:
         print(
-            f"warning: {path} holds secrets of the training data as they are; only you can read it: do not share it",
+            f"warning: {printable(str(path))} holds secrets of the training data as they are; only you can read it: "
+            "do not share it",
             file=sys.stderr,
         )
     print(path)

@@ -15,7 +15,9 @@
   const rows = table ? [...table.tBodies[0].rows] : [];
   const leaks = [...document.querySelectorAll("details.leak")];
   const order = at("leak-sort");
-  const words = rows.map((row) => (row.textContent + " " + row.lastElementChild.title).toLowerCase());
+  // Read when they are first asked for: there may be thousands.
+  let words = null;
+  const worded = () => rows.map((row) => (row.textContent + " " + row.lastElementChild.title).toLowerCase());
   const fields = ["text", "cohort", "out", "level", "within", "secret", "only"];
   const filters = Object.fromEntries(fields.map((key) => [key, at("filter-" + key)]));
   let sorted = "";
@@ -114,6 +116,7 @@
   const filter = () => {
     const wanted = filters.text.value.trim().toLowerCase();
     const { cohort, out, level: rung, secret, only } = filters;
+    if (wanted) words ??= worded();
     const stage = out.selectedIndex - 1;
     const bit = rung.selectedIndex - 1;
     const far = filters.within.value === "" ? Infinity : filters.within.valueAsNumber;
@@ -126,7 +129,7 @@
       (!only.checked || ((exposed || whole) && !control));
     const fits = report.examples.rows.map(
       ([name, life], place) =>
-        words[place].includes(wanted) && (!cohort.value || name === cohort.value) && (!asks || life.some(holds)),
+        (!wanted || words[place].includes(wanted)) && (!cohort.value || name === cohort.value) && (!asks || life.some(holds)),
     );
     rows.forEach((row) => { row.hidden = !fits[row.dataset.at]; });
     const every = wanted || cohort.value || asks;

@@ -5,6 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reports import Redactor, named, redact
+from reports.page import _pieces
 from reports.redact import MASK, SHOWN, UNNAMED
 
 LETTERS = st.sampled_from("abc \n\r" + MASK)
@@ -143,9 +144,26 @@ def test_what_several_secrets_share_is_the_first_ones():
 
 
 def test_another_redactors_numbers_are_kept():
-    numbers = {"first-secret": 1, "second-secret": 2}
-    redactor = Redactor(["second-secret"], numbers=numbers)
+    redactor = Redactor(["second-secret"], like=Redactor(["first-secret", "second-secret"]))
     assert named("second-secret", redactor.hidden("second-secret")).startswith("█2█")
+    assert redactor.mask("first-secret") == f"first{MASK * 7}", "what both end in"
+
+
+@pytest.mark.parametrize(
+    ("text", "masks"),
+    [
+        ("a█12███b", ["█12███"]),
+        ("█1██2███", ["█1█", "█2███"]),
+        ("██████2███", ["█████", "█2███"]),
+        ("█1██2██3█", ["█1█", "█2█", "█3█"]),
+        ("█12████9", ["█12████"]),
+        ("█1██\n█1██", ["█1██", "█1██"]),
+        ("██", ["██"]),
+    ],
+)  # fmt: skip
+def test_a_page_shows_a_mask_and_its_number_as_one(text: str, masks: list[str]):
+    assert [piece for kind, piece in _pieces(text) if kind == "mask"] == masks
+    assert "".join(piece for _, piece in _pieces(text)) == text
 
 
 @pytest.mark.parametrize(
