@@ -50,4 +50,6 @@ def render_gate_markdown(gate: Gate) -> str:
 def _failed(row: RuleRow) -> str:
     why = f"\n- Why: {markdown_text(row.why)}" if row.why else ""
     lines = "\n".join(f"- {written(parts)}" for parts in sentences(row))
-    return f"**{markdown_text(row.name.strip())}** (`{row.rule}`: {markdown_text(row.quantity)})\n\n{lines}{why}"
+    return (
+        f"**{markdown_text(row.name.strip())}** (`{row.rule}`: {markdown_text(row.quantity)})\n\n{lines}{why}"
+    )
