@@ -113,7 +113,7 @@ def _command(run_a: Path, run_b: Path, stages: Sequence[str], level: str, defini
     ]
     words += [] if level == "exact" else ["--level", level]
     words += [] if definition == "near" else ["--definition", definition]
-    return shlex.join(words)
+    return printable(shlex.join(words))
 
 
 def _rendered(found: Comparison, form: Format) -> str:

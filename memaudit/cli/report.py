@@ -82,4 +82,4 @@ def report(
             "do not share it",
             file=sys.stderr,
         )
-    print(path)
+    print(printable(str(path)))

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from memaudit.cli.terminal import Terminal, complain, table
 from memaudit.recipe import load
+from memaudit.sources import printable
 
 
 def run(
@@ -50,4 +51,4 @@ def run(
     console = Console()
     console.print(table(findings))
     for form in ("json", "md", "html"):
-        console.print(str(folder / DOCUMENTS[form]), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(str(folder / DOCUMENTS[form])), markup=False, highlight=False, soft_wrap=True)

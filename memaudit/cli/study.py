@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from memaudit.cli.terminal import Terminal, complain, plain_table
+from memaudit.sources import printable
 from memaudit.study.design import load
 
 if TYPE_CHECKING:
@@ -88,11 +89,11 @@ def study(
             complain("interrupted: the same command goes on with the stages that are missing")
             raise typer.Exit(130) from None
         terminal.say("reading the ledgers")
-        found = report(design, cells, folder, shlex.join(["memaudit", "study", str(file)]))
+        found = report(design, cells, folder, printable(shlex.join(["memaudit", "study", str(file)])))
     if found.claims:
         console.print(_claims(found.claims))
     for path in write_documents(found, folder):
-        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(str(path)), markup=False, highlight=False, soft_wrap=True)
 
 
 def _stages(rows: "Sequence[Row]") -> Table:

@@ -19,6 +19,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from reports import Findings, RateRow
+from reports.escape import visible
 
 _QUIET_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
 
@@ -27,6 +28,11 @@ def complain(text: str) -> None:
     """One line on standard error; control characters of file names are shown, not obeyed."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     print(f"memaudit: {line}", file=sys.stderr)
+
+
+def shown(text: str) -> str:
+    """Hostile text for rich: neither markup nor anything that a terminal would act on."""
+    return escape(visible(text, lines=False))
 
 
 class Terminal:
@@ -59,14 +65,14 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        self.console.print(shown(text), highlight=False, soft_wrap=True)
 
     def begin(self, title: str, total: int) -> None:
         """Start a bar."""
         self._title, self._total, self._done, self._skipped = title, total, 0, 0
         self._started = self._spoke = time.monotonic()
         if self.console.is_terminal:
-            self._task = self._bars.add_task(escape(title), total=total)
+            self._task = self._bars.add_task(shown(title), total=total)
 
     def skip(self, count: int) -> None:
         """Move the bar over what an earlier run has done, which took none of this run's time."""
@@ -121,11 +127,11 @@ def table(findings: Findings) -> Table:
     drawn.add_column("shown", justify="right", no_wrap=True)
     for cohort in cohorts:
         total = max(row.exposed.total for (_, name), row in rows.items() if name == cohort)
-        drawn.add_column(f"{escape(cohort)} (of {total})", justify="right", no_wrap=True)
+        drawn.add_column(f"{shown(cohort)} (of {total})", justify="right", no_wrap=True)
     for stage in findings.stages:
         drawn.add_row(
-            escape(stage.name),
-            escape(stage.parent or ""),
+            shown(stage.name),
+            shown(stage.parent or ""),
             str(stage.steps),
             str(stage.exposures),
             *(_cell(rows[stage.name, cohort]) for cohort in cohorts),

@@ -8,7 +8,7 @@ const figures = (() => {
 
   // Figures are stored in light colours; on a dark page each is replaced by its partner.
   const themed = (value) => {
-    if (typeof value === "string") return report.palette[value] ?? value;
+    if (typeof value === "string") return Object.hasOwn(report.palette, value) ? report.palette[value] : value;
     if (Array.isArray(value)) return value.map(themed);
     if (value === null || typeof value !== "object") return value;
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item)]));

@@ -195,6 +195,18 @@ def test_a_list_says_how_many_there_are(two: tuple[Path, Path], monkeypatch: pyt
     assert (found.became, found.became_total) == (whole.became[:3], 16)
 
 
+@pytest.mark.parametrize("form", ["table", "md", "html", "json"])
+def test_a_directory_that_is_not_unicode_is_shown_with_escapes(
+    say, two: tuple[Path, Path], tmp_path: Path, form: str
+) -> None:
+    odd = tmp_path / "odd\udcff\x1b]0;x"
+    shutil.copytree(two[0], odd)
+    said = say("compare", odd, two[1], "--format", form)
+    assert said.code == 0, said.err
+    assert "\x1b" not in said.out
+    assert "\udcff" not in said.out
+
+
 def test_no_text_of_an_example_is_in_it(two: tuple[Path, Path]) -> None:
     found = told(*two).model_dump_json()
     with open_ledger(two[0]) as ledger:

@@ -5,7 +5,7 @@ What can run sets `window.owned`; what can load asks a port of this machine at w
 
 import re
 from collections.abc import Iterator
-from itertools import count, islice, repeat
+from itertools import count, islice
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -106,30 +106,14 @@ _SVG = [
     f"<math><annotation-xml encoding=text/html><script>{RUN}</script></annotation-xml></math>",
 ]
 _ADDRESSES = [
-    f"javascript:{RUN}",
-    f"JaVaScRiPt:{RUN}",
-    f"java\tscript:{RUN}",
-    f"\x01javascript:{RUN}",
-    f"vbscript:{RUN}",
-    f"data:text/html,<script>{RUN}</script>",
-    "data:text/html;base64,PHNjcmlwdD53aW5kb3cub3duZWQ9MTwvc2NyaXB0Pg==",
-    f"//127.0.0.1:9/x?{RUN}",
-    "file:///etc/passwd",
-    "../../../../etc/passwd",
-    "..\\..\\windows\\system32",
-    "/absolute/path.py",
-    "C:\\windows\\path.py",
-    "\\\\server\\share\\x.py",
-    "a/../../b.py",
-    "a//b/./c.py",
-    "%2e%2e%2f%2e%2e%2fetc",
-    "path with spaces/and#hash?query=1&x=%00",
-    "name:with:colons.py:12",
-    "mailto:someone@example.com",
-    "#evidence",
-    f"blob:{ELSEWHERE}",
-    "https://user:password@127.0.0.1:9/",
-]
+    f"javascript:{RUN}", f"JaVaScRiPt:{RUN}", f"java\tscript:{RUN}", f"\x01javascript:{RUN}",
+    f"vbscript:{RUN}", f"data:text/html,<script>{RUN}</script>",
+    "data:text/html;base64,PHNjcmlwdD53aW5kb3cub3duZWQ9MTwvc2NyaXB0Pg==", f"//127.0.0.1:9/x?{RUN}",
+    "file:///etc/passwd", "../../../../etc/passwd", "..\\..\\windows\\system32", "/absolute/path.py",
+    "C:\\windows\\path.py", "\\\\server\\share\\x.py", "a/../../b.py", "a//b/./c.py",
+    "%2e%2e%2f%2e%2e%2fetc", "path with spaces/and#hash?query=1&x=%00", "name:with:colons.py:12",
+    "mailto:someone@example.com", "#evidence", f"blob:{ELSEWHERE}", "https://user:password@127.0.0.1:9/",
+]  # fmt: skip
 _CSS = [
     f"</style><style>body{{background:url({ELSEWHERE})}}",
     "*{display:none!important}",
@@ -142,46 +126,16 @@ _CSS = [
     f"}}body{{background:url({ELSEWHERE})}}/*",
 ]
 _SCRIPT = [
-    "</script>",
-    "</ScRiPt >",
-    f"</script><script>{RUN}</script>",
-    "<!--<script>",
-    "<!-- <script> -->",
-    "]]>",
-    f"\u2028{RUN}\u2029",
-    f'";{RUN};//',
-    f"';{RUN};//",
-    f"`;{RUN};//",
-    f"${{{RUN}}}",
-    f'\\";{RUN};//',
-    f"\\u003cscript\\u003e{RUN}",
-    '{"__proto__": {"owned": 1}}',
-    "__proto__",
-    "constructor",
-    "hasOwnProperty",
-    "toString",
-    "NaN",
-    "Infinity",
-    "null",
-    "-0",
-    "1e999",
-]
+    "</script>", "</ScRiPt >", f"</script><script>{RUN}</script>", "<!--<script>", "<!-- <script> -->",
+    "]]>", f"\u2028{RUN}\u2029", f'";{RUN};//', f"';{RUN};//", f"`;{RUN};//", f"${{{RUN}}}", f'\\";{RUN};//',
+    f"\\u003cscript\\u003e{RUN}", '{"__proto__": {"owned": 1}}',
+    "NaN", "Infinity", "null", "-0", "1e999",
+]  # fmt: skip
 _TEMPLATES = [
-    "{{7*7}}",
-    "{{ config }}",
-    "{% raw %}",
-    "{% include 'x' %}",
-    "{# comment",
-    "{{ ''.__class__.__mro__ }}",
-    "${7*7}",
-    "#{7*7}",
-    "<%= 7*7 %>",
-    "%{x}",
-    "%s %d %n",
-    "{0.__class__}",
-    "$1 \\1 $& \\g<0>",
+    "{{7*7}}", "{{ config }}", "{% raw %}", "{% include 'x' %}", "{# comment", "{{ ''.__class__.__mro__ }}",
+    "${7*7}", "#{7*7}", "<%= 7*7 %>", "%{x}", "%s %d %n", "{0.__class__}", "$1 \\1 $& \\g<0>",
     "{{constructor.constructor('window.owned=1')()}}",
-]
+]  # fmt: skip
 _MARKDOWN = [
     "# heading",
     "\n# heading\n",
@@ -222,28 +176,23 @@ _MARKDOWN = [
     ":smile:",
     "<details><summary>x</summary>",
     "line one\nline two  \nline three\\\nline four",
+    "> " * 120 + "deep",
+    "- " * 120 + "deep",
+    "[" * 200 + "deep" + "](x)" * 200,
+    "*" * 301,
+    "@org/team @@someone &#64;someone",
+    "GH-1 gh-2 @GH-3",
+    '!1 ~bug %1.0 &2 #"three"',
+    "ref\n[ref]: javascript:window.owned=1 'title'",
     "* * *\n+ item",
 ]
 _TERMINAL = [
-    "\x1b[31mred\x1b[0m",
-    "\x1b[2J\x1b[H",
-    "\x1b]0;title\x07",
-    f"\x1b]8;;{ELSEWHERE}\x1b\\link\x1b]8;;\x1b\\",
-    "\x1b]52;c;b3duZWQ=\x07",
-    "\x1b[?1049h",
-    "\x1b[6n",
-    "\x1b[8m hidden \x1b[0m",
-    "\x1bP$q\x1b\\",
-    "\x1b[1A\x1b[2K",
-    "\x9b31m",
-    "\x9d0;title\x9c",
-    "\r overwritten",
-    "back\b\b\b\bspace",
-    "bell\x07",
-    "\x0c\x0b",
-    "[red]rich[/red] [link=http://127.0.0.1:9]x[/link]",
-    "[/]",
-]
+    "\x1b[31mred\x1b[0m", "\x1b[2J\x1b[H", "\x1b]0;title\x07",
+    f"\x1b]8;;{ELSEWHERE}\x1b\\link\x1b]8;;\x1b\\", "\x1b]52;c;b3duZWQ=\x07", "\x1b[?1049h", "\x1b[6n",
+    "\x1b[8m hidden \x1b[0m", "\x1bP$q\x1b\\", "\x1b[1A\x1b[2K", "\x9b31m", "\x9d0;title\x9c",
+    "\r overwritten", "back\b\b\b\bspace", "bell\x07", "\x0c\x0b",
+    "[red]rich[/red] [link=http://127.0.0.1:9]x[/link]", "[/]",
+]  # fmt: skip
 _SHEETS = [
     "=cmd|' /C calc'!A0",
     f'=HYPERLINK("{ELSEWHERE}","x")',
@@ -259,54 +208,28 @@ _SHEETS = [
     "a,b;c\td",
 ]
 _UNSEEN = [
-    "\u202edesrever\u202c",
-    "\u2066isolated\u2069",
-    "\u2067\u2067\u2067",
-    "\u200bzero\u200bwidth",
-    "\ufeffbom",
-    "\u00ad soft",
-    "\x00nul",
-    "a\x00b",
-    "\x7fdel",
-    "\x80\x81\x9f",
-    "\u2028line\u2029paragraph",
-    "\u0085next",
-    "e\u0301" * 8,
-    "Z\u0351\u036b\u0343\u036a\u0302\u036b\u033d\u034f" * 4,
-    "\u05d0\u05d1\u05d2 \u0627\u0628\u062a",
-    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
-    "\U000e0041\U000e0042",
-    "\ufff9anchor\ufffa",
-    "\uffff",
-    "\U0001ffff",
-    " ",
-    "\n",
-    "\t\t\t",
-    "",
-]
+    "\u202edesrever\u202c", "\u2066isolated\u2069", "\u2067\u2067\u2067", "\u200bzero\u200bwidth",
+    "\ufeffbom", "\u00ad soft", "\x00nul", "a\x00b", "\x7fdel", "\x80\x81\x9f", "\u2028line\u2029paragraph",
+    "\u0085next", "e\u0301" * 8, "Z\u0351\u036b\u0343\u036a\u0302\u036b\u033d\u034f" * 4,
+    "\u05d0\u05d1\u05d2 \u0627\u0628\u062a", "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\U000e0041\U000e0042", "\ufff9anchor\ufffa", "\u3164\uffa0\u115f hangul", "v\ufe0f\U000e0100\u034f",
+    "\u2800braille\u180e", "\uffff", "\U0001ffff", " ", "\n", "\t\t\t", "",
+]  # fmt: skip
 _XML = [
-    '<?xml version="1.0"?>',
-    "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>",
-    "&a; &xxe;",
-    "]]></system-out>",
-    "</testcase></testsuite>",
-    "<!-- -- -->",
-    "&amp;amp;",
-    "&#0; &#x1b;",
-]
+    '<?xml version="1.0"?>', "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>", "&a; &xxe;",
+    "]]></system-out>", "</testcase></testsuite>", "<!-- -- -->", "&amp;amp;", "&#0; &#x1b;",
+]  # fmt: skip
 _YAML = [
-    "---\nowned: true\n---",
-    "!!python/object/apply:os.system ['true']",
-    "key: value",
-    "- a\n- b",
-    "&a [*a]",
-    "yes",
-    "'single' \"double\"",
-    "{a: b}",
-    "# comment",
-    "|\n  block",
-]
+    "---\nowned: true\n---", "!!python/object/apply:os.system ['true']", "key: value", "- a\n- b", "&a [*a]",
+    "yes", "'single' \"double\"", "{a: b}", "# comment", "|\n  block",
+]  # fmt: skip
 _PLOTS = [
+    "<b>bold</b>",
+    '<a href="//x.x">x</a>',
+    "<i>it</i><sup>2</sup>",
+    "one<br>two",
+    "&lt;b&gt; &amp; &#60;",
+    "%{x} %{y:.2f} %{text}",
     f"<a href='{ELSEWHERE}'>x</a>",
     f"<a href='javascript:{RUN}'>x</a>",
     "<b>bold</b><br><i>it</i><sup>2</sup>",
@@ -316,16 +239,13 @@ _PLOTS = [
     "$\\frac{1}{0}$",
 ]
 _LARGE = [
-    "x" * 3000,
-    "word " * 400,
-    "<b>" * 300,
-    "(" * 500,
-    "\u3042" * 500,
-    "-" * 400,
-    "a/" * 300,
-    "█" * 200,
+    "x" * 3000, "word " * 400, "<b>" * 300, "(" * 500, "\u3042" * 500, "-" * 400, "a/" * 300, "█" * 200,
     "█12█████",
-]
+]  # fmt: skip
+_PROTOTYPE = [
+    "constructor", "__proto__", "toString", "valueOf", "hasOwnProperty", "isPrototypeOf", "toLocaleString",
+    "propertyIsEnumerable", "__defineGetter__", "__lookupSetter__", "then", "length", "prototype",
+]  # fmt: skip
 
 CORPUS: dict[str, list[str]] = {
     "html": _HTML,
@@ -342,6 +262,7 @@ CORPUS: dict[str, list[str]] = {
     "xml": _XML,
     "yaml": _YAML,
     "plots": _PLOTS,
+    "prototype": _PROTOTYPE,
     "large": _LARGE,
 }
 """By what they are aimed at."""
@@ -352,18 +273,19 @@ def infested(record: Any, texts: Iterator[str], *, keep: frozenset[str] = frozen
     """Return a record whose every free text is another: the next of `texts`, and for equal texts the same one.
 
     What is free is read off the types, so a field that is new is hostile by itself; `keep` names fields that only a
-    program writes. Values of `Literal` fields stay.
+    program writes, as `Record.field`. Values of `Literal` fields stay.
     """
     known: dict[str, str] = {}
 
     def swap(value: Any, kind: Any) -> Any:
         if isinstance(value, BaseModel):
-            return type(value).model_validate(
+            record = type(value)
+            return record.model_validate(
                 {
                     name: getattr(value, name)
-                    if name in keep
-                    else swap(getattr(value, name), value.__class__.model_fields[name].annotation)
-                    for name in type(value).model_fields
+                    if f"{record.__name__}.{name}" in keep
+                    else swap(getattr(value, name), field.annotation)
+                    for name, field in record.model_fields.items()
                 }
             )
         if isinstance(value, str):
@@ -386,9 +308,13 @@ def infested(record: Any, texts: Iterator[str], *, keep: frozenset[str] = frozen
     return swap(record, Any)
 
 
-def rounds(record: Any, *, keep: frozenset[str] = frozenset()) -> Iterator[tuple[Any, Any]]:
-    """Yield records until every string of the corpus was in one, each with a harmless record of the same build."""
-    left = iter(STRINGS)
+def rounds(record: Any, *, keep: frozenset[str] = frozenset(), turn: int = 0) -> Iterator[tuple[Any, Any]]:
+    """Yield records until every string of the corpus was in one, each with a harmless record of the same build.
+
+    Another `turn` puts the strings into other fields.
+    """
+    start = turn * _STRIDE % len(STRINGS)
+    left = iter(STRINGS[start:] + STRINGS[:start])
     while texts := list(islice(left, _room(record, keep))):
         yield (
             infested(record, iter(texts), keep=keep),
@@ -396,9 +322,13 @@ def rounds(record: Any, *, keep: frozenset[str] = frozenset()) -> Iterator[tuple
         )
 
 
+_STRIDE = 101
+
+
 def _room(record: Any, keep: frozenset[str]) -> int:
+    """How many different texts a record takes."""
     used = count()
-    infested(record, (str(next(used)) for _ in repeat(None)), keep=keep)
+    infested(record, map(str, used), keep=keep)
     return next(used)
 
 
@@ -407,3 +337,12 @@ def harmless(text: str, number: int) -> str:
     if not text.strip():
         return text
     return re.sub(r"█\d+█+|█+|\n|([^█\n]+)", lambda found: f"w{number}x" if found[1] else found[0], text)
+
+
+def texts_in(plain: Any) -> set[str]:
+    """All texts of plain data, keys included."""
+    if isinstance(plain, dict):
+        return texts_in([*plain, *plain.values()])
+    if isinstance(plain, list | tuple):
+        return set().union(*map(texts_in, plain))
+    return {plain} if isinstance(plain, str) else set()
