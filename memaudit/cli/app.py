@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from memaudit.cli import audit, check, compare, measures, policy, probes, recipe, report, run, study
+from memaudit.cli import audit, check, compare, measures, policy, probes, recipe, report, run, study, view
 from memaudit.cli.pages import restart_with_huge_pages
 from memaudit.cli.terminal import complain
 from memaudit.errors import BadInput
@@ -23,6 +23,7 @@ app.command("study")(study.study)
 app.command("audit")(audit.audit)
 app.command("measures")(measures.measures)
 app.command("report")(report.report)
+app.command("view")(view.view)
 app.command("compare")(compare.compare)
 app.command("check")(check.check)
 app.add_typer(probes.app, name="probes")
