@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, text.encode("utf-8", "replace"), "text/html", policy())
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        self._html(status, render_refusal(str(self.server.catalogue.folder), message))
+        self._html(status, render_refusal("memaudit view", message))
 
     def _say(self, status: int, text: str, **headers: str) -> None:
         """A line to one who is not known: it tells nothing of what is served."""

@@ -73,6 +73,12 @@ def made(folder: Path, *, stages: set[str] | None = None) -> Path:
             "INSERT INTO exposures SELECT s.id, n.step, 'target', e.id, n.step FROM examples e "
             "JOIN stages s ON s.id = e.cohort || '-' || e.half JOIN (SELECT 1 AS step UNION SELECT 5) n"
         )
+        # Numbers that go another way than ids, and second answers that are not to be taken for the first.
+        db.execute("UPDATE probes SET id = 1000 - id")
+        db.execute("UPDATE observations SET probe_id = 1000 - probe_id")
+        again = "WHERE observation_id IN (SELECT id FROM observations WHERE asking = 1)"
+        db.execute(f"UPDATE matches SET distance = 0 {again}")
+        db.execute(f"UPDATE recoveries SET recovered = total {again}")
         db.commit()
     return folder / "shelf"
 
@@ -359,6 +365,14 @@ def test_what_is_no_request_is_refused_and_nothing_is_logged(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_head_has_no_body(server: Server) -> None:
+    with closing(socket.create_connection((HOST, server.server_port), timeout=10)) as stream:
+        stream.sendall(f"HEAD /{server.token}/ HTTP/1.1\r\nHost: {server.hosts[0]}\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: stream.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+
+
 def test_it_can_only_be_read(server: Server) -> None:
     for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         status, headers, _ = raw(server, f"/{server.token}/", method=method)
@@ -530,8 +544,15 @@ def test_a_run_without_a_finished_stage_has_examples_and_no_more(tmp_path: Path)
         catalogue.listing("stage=sft")
 
 
-def test_nothing_is_written_even_where_nothing_can_be(tmp_path: Path) -> None:
-    folder = made(tmp_path)
+def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, how = made(tmp_path), []
+    connect = sqlite3.connect
+
+    def watched(database: str, **more: object) -> sqlite3.Connection:
+        how.append(database)
+        return connect(database, **more)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
     before = (folder / LEDGER).read_bytes()
     names = sorted(path.name for path in folder.iterdir())
     with serving(folder) as server:
@@ -539,6 +560,8 @@ def test_nothing_is_written_even_where_nothing_can_be(tmp_path: Path) -> None:
         get(server, urlencode({"id": Catalogue(folder).listing("").rows[0].id}), "example")
         assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / LEDGER).read_bytes() == before
+    assert len(how) > 5
+    assert all(str(database).endswith("?mode=ro") for database in how)
 
 
 def test_an_empty_ledger_stays_empty(tmp_path: Path, say) -> None:
@@ -570,6 +593,19 @@ def test_an_audit_without_a_control_has_nothing_that_came_out_only_here(tmp_path
     assert ids(catalogue.listing("out=only")) == []
     with pytest.raises(BadInput, match="arm: expected one of exposed, got 'control'"):
         catalogue.life("id=p1&arm=control")
+
+
+def test_an_audit_goes_on_beside_it_and_what_it_adds_is_found(tmp_path: Path) -> None:
+    folder = parrot.asked(tmp_path, "m", range(6), None, secrets=[], count=9)
+    shutil.copy(folder / LEDGER, tmp_path / "whole")
+    catalogue = Catalogue(folder)
+    with closing(sqlite3.connect(folder / LEDGER, isolation_level=None)) as db:
+        db.execute("DELETE FROM observations WHERE id > 4")
+        before = ids(catalogue.listing("out=yes"))
+        db.execute("ATTACH ? AS whole", (str(tmp_path / "whole"),))
+        db.execute("INSERT INTO main.observations SELECT * FROM whole.observations WHERE id > 4")
+    assert len(before) <= 4
+    assert len(ids(catalogue.listing("out=yes"))) == 6
 
 
 def ids(listing: Listing) -> list[str]:
