@@ -4,7 +4,11 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from memaudit.references import Uses
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+ModelOf = Annotated[Name, Uses("model")]
+RewardOf = Annotated[Name, Uses("reward")]
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -58,18 +62,10 @@ class RandomGoldfish(Forgetful):
     strategy: Literal["random"]
 
 
-GOLDFISH: dict[str, type[Forgetful]] = {
-    "hashed": HashedGoldfish,
-    "static": StaticGoldfish,
-    "random": RandomGoldfish,
-}
-"""Strategy -> its section."""
-
-
 class StageSection(Section):
     """What every stage has."""
 
-    parent: Name | None = Field(default=None, alias="from")
+    parent: ModelOf | None = Field(default=None, alias="from")
     """The stage whose checkpoint this one starts from."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak of the learning rate."""
@@ -144,7 +140,7 @@ class RewardStage(StageSection):
 class _OnPolicy(StageSection):
     cohort: Name
     """The cohort whose examples are the prompts."""
-    reward: Name
+    reward: RewardOf
     """The reward stage that scores the answers."""
     response: Positive = 32
     """Tokens of an answer."""
@@ -214,7 +210,7 @@ class Rloo(_OnPolicy):
 class Preference(StageSection):
     """Direct preference learning from the parent on the pairs of a reward stage."""
 
-    pairs: Name
+    pairs: RewardOf
     """The reward stage whose pairs are used."""
     beta: Annotated[float, Field(gt=0)] = 0.1
     """Strength of the leash to the parent."""

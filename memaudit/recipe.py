@@ -7,12 +7,10 @@ from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from memaudit.errors import BadInput
 from memaudit.methods import (
-    BY_METHOD,
-    GOLDFISH,
     Grpo,
     Name,
     OnPolicy,
@@ -25,8 +23,9 @@ from memaudit.methods import (
     Stage,
     StageSection,
 )
+from memaudit.references import Reference, references, value_at
 from memaudit.rules import Audit, check_audit
-from memaudit.settings import Shelf, one_line, tables
+from memaudit.settings import Shelf, line_of, tables
 from rlhf.presets import PRESETS
 
 
@@ -126,10 +125,17 @@ def cohort_of(recipe: Recipe, stage: str) -> str | None:
     return getattr(config, "cohort", None)
 
 
+def needed(config: StageSection) -> dict[Reference, str]:
+    """The settings of a stage that name other stages, and the stages that they name."""
+    table = config.model_dump(by_alias=True)
+    found = {reference: value_at(table, reference.path) for reference in references(type(config))}
+    return {reference: name for reference, name in found.items() if name is not None}
+
+
 def uses(recipe: Recipe, stage: str) -> list[str]:
-    """The stages whose results a stage needs besides its parent's parameters."""
+    """The stages whose results a stage needs besides its parent's parameters; each once, in the order of settings."""
     config = recipe.stages[stage]
-    return [value for key in ("reward", "pairs") if isinstance(value := getattr(config, key, None), str)]
+    return list(dict.fromkeys(name for at, name in needed(config).items() if at.path != ("from",)))
 
 
 def cohort_names(recipe: Recipe) -> list[str]:
@@ -151,7 +157,7 @@ def ordered(recipe: Recipe) -> list[str]:
         if not ready:
             raise BadInput(
                 f"expected a stage graph without a cycle, got one through {', '.join(waiting)}: "
-                f"change a `from`, `reward` or `pairs` among them"
+                "change a setting among them that names another stage, such as `from`"
             )
         done.append(ready[0])
         waiting.remove(ready[0])
@@ -164,30 +170,9 @@ def _parents(recipe: Recipe, stage: str) -> list[str]:
 
 
 def _check_graph(recipe: Recipe) -> None:
-    stages = recipe.stages
-    for name, config in stages.items():
-        for key, needed in (
-            ("from", config.parent),
-            ("reward", getattr(config, "reward", None)),
-            ("pairs", getattr(config, "pairs", None)),
-        ):
-            if needed is None:
-                continue
-            if needed not in stages:
-                raise BadInput(
-                    f"stages.{name}.{key}: expected the name of a stage ({', '.join(stages)}), got {needed!r}"
-                )
-            is_reward = isinstance(stages[needed], RewardStage)
-            if key == "from" and is_reward:
-                raise BadInput(
-                    f"stages.{name}.from: expected a stage that yields a language model, "
-                    f"got the reward model {needed!r}"
-                )
-            if key != "from" and not is_reward:
-                raise BadInput(
-                    f'stages.{name}.{key}: expected a stage with method = "reward", got {needed!r}, whose '
-                    f"method is {stages[needed].method!r}"
-                )
+    for name, config in recipe.stages.items():
+        for reference, other in needed(config).items():
+            _check_reference(recipe, f"stages.{name}.{'.'.join(reference.path)}", reference, other)
         _check_divisors(name, config)
         _check_parts(name, config, recipe.devices)
         if isinstance(config, Ppo):
@@ -196,6 +181,22 @@ def _check_graph(recipe: Recipe) -> None:
     if not cohort_names(recipe):
         raise BadInput(
             "stages: expected at least one stage that shows a cohort, got none: add one with a `cohort`"
+        )
+
+
+def _check_reference(recipe: Recipe, key: str, reference: Reference, other: str) -> None:
+    """What is named has to be a stage that yields what is needed of it."""
+    if other not in recipe.stages:
+        raise BadInput(f"{key}: expected the name of a stage ({', '.join(recipe.stages)}), got {other!r}")
+    is_reward = isinstance(recipe.stages[other], RewardStage)
+    if reference.result == "model" and is_reward:
+        raise BadInput(
+            f"{key}: expected a stage that yields a language model, got the reward model {other!r}"
+        )
+    if reference.result == "reward" and not is_reward:
+        raise BadInput(
+            f'{key}: expected a stage with method = "reward", got {other!r}, whose method is '
+            f"{recipe.stages[other].method!r}"
         )
 
 
@@ -283,7 +284,7 @@ def checked(data: Mapping[str, Any], *, where: str) -> Recipe:
         recipe = Recipe.model_validate(data)
         _check(recipe)
     except ValidationError as error:
-        raise BadInput(f"{where}: {_one_line(error)}") from None
+        raise BadInput(f"{where}: {line_of(error, Recipe)}") from None
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from None
     return recipe
@@ -306,43 +307,6 @@ def _apply(data: dict[str, Any], change: str) -> None:
                 f"--set: expected {key.strip()!r} to name a setting, but {part!r} is a value, not a table"
             )
     table[path[-1]] = parsed
-
-
-def _one_line(error: ValidationError) -> str:
-    """The first fault of a recipe, with its key, what was expected and what came."""
-    # Discriminators put what they tell apart into the path: stages.sft.<sft>.goldfish.<hashed>.every.
-    fault = error.errors(include_url=False)[0]
-    parts = [str(p) for p in fault["loc"]]
-    if len(parts) > 2 and parts[0] == "stages":
-        del parts[2]
-        if parts[2:3] == ["goldfish"]:
-            if fault["type"] == "union_tag_not_found":
-                return f"{'.'.join(parts)}.strategy: expected one of {', '.join(GOLDFISH)}, got none: set strategy"
-            del parts[3:4]
-    return one_line(error, parts, lambda: _known(parts[:-1], error))
-
-
-def _known(parents: Sequence[str], error: ValidationError) -> str:
-    sections: dict[str, type[BaseModel]] = {
-        "corpus": Corpus,
-        "tokenizer": TokenizerSection,
-        "model": ModelSection,
-        "cohorts": Cohorts,
-        "audit": Audit,
-        "checkpoints": Checkpoints,
-        "devices": Devices,
-    }
-    if not parents:
-        model: type[BaseModel] = Recipe
-    elif parents[0] == "stages":
-        _, _, tag, *below = (str(p) for p in error.errors(include_url=False)[0]["loc"])
-        if below[:1] == ["goldfish"] and len(parents) > 2:
-            model = GOLDFISH[below[1]]
-        else:
-            model = BY_METHOD.get(tag, StageSection)
-    else:
-        model = sections.get(parents[0], Recipe)
-    return ", ".join(field.alias or name for name, field in model.model_fields.items())
 
 
 def dumps(recipe: Recipe) -> str:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from memaudit.errors import BadInput
+from memaudit.references import sections
 from memaudit.sources import printable
 
 
@@ -83,6 +84,43 @@ def one_line(error: ValidationError, path: Sequence[str], known: Callable[[], st
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     given = repr(fault["input"])
     return f"{key}: {fault['msg']}, got {given if len(given) < 80 else given[:77] + '...'}{more}"
+
+
+def line_of(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault that pydantic found in a file that `model` describes, in one line.
+
+    Where tables are told apart by one of their keys, pydantic puts the value that told them apart into the path of what
+    is wrong within: stages.tune.<sft>.goldfish.<hashed>.every. People did not write it there.
+    """
+    fault = error.errors(include_url=False)[0]
+    path: list[str] = []
+    at: list[type[BaseModel]] = [model]  # what the table may be that the path has come to
+    below_name = False  # the next part is the name or number that one of several tables is kept under
+    for part in map(str, fault["loc"]):
+        if below_name or len(at) == 1:
+            path.append(part)
+        if below_name:
+            below_name = False
+        elif len(at) > 1:
+            at = [section for section in at if part in _tags(section)]
+        elif field := {f.alias or n: f for n, f in at[0].model_fields.items()}.get(part):
+            at = sections(field.annotation) or at
+            below_name = get_origin(field.annotation) in (dict, list)
+    if fault["type"] == "union_tag_not_found":
+        key = ".".join((*path, fault.get("ctx", {})["discriminator"].strip("'")))
+        tags = ", ".join(tag for section in at for tag in _tags(section))
+        return f"{key}: expected one of {tags}, got none: set {key}"
+    return one_line(
+        error, path, lambda: ", ".join(f.alias or n for s in at for n, f in s.model_fields.items())
+    )
+
+
+def _tags(section: type[BaseModel]) -> tuple[str, ...]:
+    """Values of the key that tells a section from others: the first that may have only certain ones."""
+    for field in section.model_fields.values():
+        if get_origin(field.annotation) is Literal and field.is_required():
+            return get_args(field.annotation)
+    return ()
 
 
 def flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -14,9 +14,10 @@ import jax
 
 from memaudit.cohorts import Population
 from memaudit.errors import BadInput
-from memaudit.methods import Pretrain, RewardStage
+from memaudit.methods import Pretrain, RewardStage, StageSection
 from memaudit.recipe import Recipe, cohort_of, uses
 from memaudit.records import Example, Probe
+from memaudit.references import references, replaced
 from memaudit.training import PAIRS, Job, rows_of, train
 from rlhf import checkpoint
 from rlhf.checkpoint import Saver
@@ -73,7 +74,7 @@ def key_of(setting: Setting, twin: str, stage: str, keys: Mapping[str, str]) -> 
         recipe.seed,
         recipe.model.model_dump(),
         recipe.devices.model_dump(),
-        config.model_dump(exclude={"parent", "reward", "pairs"}),
+        _without_names(config),
         [keys[need] for need in (config.parent, *uses(recipe, stage)) if need],
         sha256(setting.population.tokenizer.dumps().encode()).hexdigest(),
         setting.time,
@@ -81,6 +82,11 @@ def key_of(setting: Setting, twin: str, stage: str, keys: Mapping[str, str]) -> 
         [p.prefix for p in _probes(setting, twin, stage)],
     ]
     return f"{stage}-{sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _without_names(config: StageSection) -> dict[str, Any]:
+    """A stage's settings but for those that name other stages, which are known by their keys."""
+    return replaced(config.model_dump(by_alias=True), {at.path: None for at in references(type(config))})
 
 
 def shown_to(setting: Setting, twin: str, stage: str) -> Sequence[Example]:
@@ -192,6 +198,7 @@ def run_stage(
         folder=folder,
         scorer=lambda name: needed[name].params(setting.decoder),
         pairs=lambda name: needed[name].folder / PAIRS,
+        model=lambda name: needed[name].language_model(setting.decoder),
     )
     tree = train(config, job)
     # What a run left here that was killed before it could note that the stage is done.

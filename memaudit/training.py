@@ -61,6 +61,8 @@ class Job:
     """Name of a reward stage that is done -> its scorer."""
     pairs: Callable[[str], Path]
     """Name of a reward stage that is done -> its pairs."""
+    model: Callable[[str], Params]
+    """Name of a stage that is done -> its language model."""
 
     def order(self, batch: int) -> np.ndarray:
         """The order of showing the probes' examples, each as often as its stratum says."""

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from memaudit.errors import BadInput
-from memaudit.recipe import Recipe, checked, ordered
+from memaudit.methods import BY_METHOD, StageSection
+from memaudit.recipe import Recipe, checked, needed, ordered
+from memaudit.references import references, replaced, value_at
 from memaudit.settings import tables
 from memaudit.study.design import Study
 
@@ -68,7 +70,8 @@ def _pruned(data: dict[str, Any], only: Iterable[str], arm: str) -> dict[str, An
             raise BadInput(
                 f"arms.{arm}.only: expected names of the recipe's stages ({', '.join(stages)}), got {name!r}"
             )
-        needs = (stages[name].get(key) for key in ("from", "reward", "pairs"))
+        section = BY_METHOD.get(str(stages[name].get("method")), StageSection)
+        needs = (value_at(stages[name], reference.path) for reference in references(section))
         wanted += [need for need in needs if need in stages and need not in wanted]
     if not wanted:
         return data
@@ -83,9 +86,9 @@ def _joined(study: Study, seed: int, members: Mapping[str, Recipe]) -> Cell:
     for arm, recipe in members.items():
         for stage in ordered(recipe):
             section = recipe.stages[stage].model_dump(by_alias=True, exclude_none=True)
-            for key in ("from", "reward", "pairs"):
-                if key in section:
-                    section[key] = names[arm][section[key]]
+            section = replaced(
+                section, {at.path: names[arm][other] for at, other in needed(recipe.stages[stage]).items()}
+            )
             same = json.dumps([stage, section], sort_keys=True)
             if same not in taken:
                 name = stage if stage not in stages else f"{stage}-{arm}"

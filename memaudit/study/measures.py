@@ -152,13 +152,26 @@ def likelihood(view: View, asked: Asked) -> Numbers:
     stage = view.name(asked.stage)
     if stage is None:
         return {}
+    return {
+        c.example.id: _mean(view, stage, c.exposed, c) - _mean(view, stage, c.control, c)
+        for c in view.cases(asked)
+    }
 
-    def mean(twin: str, case: Case) -> float:
-        scores = view.facts.observation(stage, twin, case).scores
-        assert scores is not None, "a run scores every target"
-        return sum(scores.logprobs) / len(scores.logprobs)
 
-    return {c.example.id: mean(c.exposed, c) - mean(c.control, c) for c in view.cases(asked)}
+@_measure("held-out", "loss of the targets to the twin that did not see them", "nats per token")
+def held_out(view: View, asked: Asked) -> Numbers:
+    """How well the stage's model does on what it was not shown; also the side that `likelihood` takes off."""
+    stage = view.name(asked.stage)
+    if stage is None:
+        return {}
+    return {c.example.id: -_mean(view, stage, c.control, c) for c in view.cases(asked)}
+
+
+def _mean(view: View, stage: str, twin: str, case: Case) -> float:
+    """Log-probability of a target by a twin, nats a token."""
+    scores = view.facts.observation(stage, twin, case).scores
+    assert scores is not None, "a run scores every target"
+    return sum(scores.logprobs) / len(scores.logprobs)
 
 
 @_measure(

@@ -55,6 +55,7 @@ def job() -> Job:
         folder=Path(),
         scorer=lambda name: {},
         pairs=Path,
+        model=lambda name: {},
     )
 
 

@@ -340,3 +340,13 @@ def test_of_one_seed_examples_are_resampled_by_source_file(tmp_path: Path) -> No
     assert kept_share.high - kept_share.low > 2 * naive_width
     assert rows["X"].verdict == "holds"
     assert rows["T"].verdict == "not tested"
+
+
+def test_the_held_out_loss_is_that_of_the_twin_that_did_not_see_it(tmp_path: Path) -> None:
+    def outcome(seed: int, stage: str, example: Example, exposed: bool) -> Said:
+        return Said(logprob=-0.5 if exposed else -2 - noise(example.id) / 100)
+
+    row = by_name(told(tmp_path, claim("H", measure="held-out", stage="sft", bound=1.9), outcome))["H"]
+    assert row.estimate is not None
+    assert row.estimate.value == pytest.approx(2.005, abs=0.003)
+    assert row.verdict == "holds"

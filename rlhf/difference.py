@@ -1,0 +1,60 @@
+"""How much better one checkpoint knows texts than another: one array, which several methods read in their own way.
+
+    d(x) = L_before(x) - L_after(x),    L(x) = -1/n sum_t log p(x_t | x_<t) over the n targets of x
+
+- Data selection (CoLoR-Filter, arXiv 2406.10670): before, a model of everything; after, the same one tuned on a little
+  of what is wanted. The texts with the largest d are taken.
+- Self-weighted fine-tuning (arXiv 2406.13948): before, the base; after, the base warmed up. |d| weighs an example.
+- Membership inference with a reference model (arXiv 2111.08440): before, the reference; after, the audited model.
+- Counterfactual memorization (arXiv 2112.12938): before, a model that was not shown the text; after, one that was.
+
+So a rule that picks or weighs by d picks or weighs as a membership attack does: it finds first what `after` has been
+shown.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rlhf import likelihood
+from rlhf.batches import Rows, chunks
+from rlhf.mesh import ONE_DEVICE, Layout
+from rlhf.model import Decoder, Params, hidden_states
+
+_ROWS_AT_ONCE = 64
+
+
+@partial(jax.jit, static_argnums=0)
+def _means(decoder: Decoder, params: Params, tokens: Array, weights: Array, segments: Array | None) -> Array:
+    inputs = None if segments is None else segments[:, :-1]
+    hidden = hidden_states(decoder, params, tokens[:, :-1], inputs)
+    found = likelihood.of_targets(decoder, params, hidden, tokens[:, 1:])
+    weight = weights[:, 1:]
+    return -jnp.sum(found.logprobs * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+
+
+def mean_losses(decoder: Decoder, params: Params, shown: Rows, layout: Layout = ONE_DEVICE) -> np.ndarray:
+    """Mean cross-entropy of each row's targets, nats a token: float32 ``[rows]``; 0 of a row that has none."""
+    params, found = layout.place(params), []
+    for index in chunks(len(shown.tokens), _ROWS_AT_ONCE):
+        batch = {"tokens": shown.tokens[index], "weights": shown.weights[index]}
+        if shown.segments is not None:
+            batch["segments"] = shown.segments[index]
+        fed = layout.feed(batch)
+        found.append(
+            layout.fetch(_means(decoder, params, fed["tokens"], fed["weights"], fed.get("segments")))
+        )
+    return np.concatenate(found)[: len(shown.tokens)]
+
+
+def loss_difference(
+    decoder: Decoder, before: Params, after: Params, shown: Rows, layout: Layout = ONE_DEVICE
+) -> np.ndarray:
+    """Loss of each row under `before` less that under `after`, nats a token: float32 ``[rows]``.
+
+    Positive where `after` knows the row better.
+    """
+    return mean_losses(decoder, before, shown, layout) - mean_losses(decoder, after, shown, layout)
