@@ -7,13 +7,14 @@ cluster of near-duplicates by tokens one is taken, so that the examples of both 
 """
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from memaudit.contexts import contexts
 from memaudit.corpus import Corpus, Unit
 from memaudit.errors import BadInput
-from memaudit.recipe import Recipe, cohort_names
+from memaudit.recipe import Recipe, cohort_names, context_of
 from memaudit.records import Example, Probe
 from probes import Secret, canaries, levenshtein, normalized, shingles
 from probes.duplicates import clusters
@@ -34,6 +35,8 @@ class Population:
     """The cohorts' examples."""
     probes: tuple[Probe, ...]
     """One for each of `examples`, in the same order."""
+    contexts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Example id -> tokens of what stands before it in its file, as many as any stage shows; empty: none shows any."""
 
 
 def populate(corpus: Corpus, recipe: Recipe) -> Population:
@@ -65,11 +68,16 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
     probes = tuple(c.probe(number) for number, c in enumerate(drawn, start=1))
     examples = tuple(c.example for c in drawn)
     taken = {e.id for e in examples}
+    shown = tuple(e for e in public.values() if e.id not in taken)
+    longest = max(context_of(recipe, stage) for stage in recipe.stages)
     return Population(
         tokenizer=tokenizer,
-        public=tuple(e for e in public.values() if e.id not in taken),
+        public=shown,
         examples=examples,
         probes=probes,
+        contexts=contexts(examples, shown, corpus.files, tokenizer, longest=longest, seed=recipe.seed)
+        if longest
+        else {},
     )
 
 

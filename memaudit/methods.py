@@ -123,6 +123,8 @@ class Sft(TokenStage):
     """The cohort that is shown."""
     loss_on: Literal["targets", "all"] = "targets"
     """The tokens that are learnt: those behind the probe's cut, or all."""
+    context: Natural = 0
+    """Tokens of what stands before an example in its file that it is shown behind; they are never targets."""
     final: Share = 0.1
     """Share of the learning rate left at the end."""
 
@@ -133,6 +135,8 @@ class RewardStage(StageSection):
     method: Literal["reward"]
     cohort: Name
     """The cohort whose true continuations are preferred."""
+    context: Natural = 0
+    """Tokens of what stands before an example in its file that its pair is drawn and shown behind."""
     centering: Weight = 0.0
     """Weight of the square of the two scores' sum, which holds scores about zero (arXiv 2312.09244)."""
 
@@ -232,9 +236,20 @@ class Cdpo(Preference):
     """Share of pairs that are."""
 
 
+class Mdpo(Preference):
+    """DPO that also learns to prefer an answer's true context to a corrupted one (arXiv 2406.11839)."""
+
+    method: Literal["mdpo"]
+    conditional: bool = True
+    """Prefer the chosen answer behind its true context to the same behind a corrupted one; the reward stage has a
+    `context` then."""
+    anchor: bool = True
+    """Keep the chosen answer's likelihood from falling below the parent's."""
+
+
 OnPolicy: TypeAlias = Ppo | Grpo | Rloo
 Stage: TypeAlias = Annotated[
-    Pretrain | Sft | RewardStage | Ppo | Grpo | Rloo | Direct | Cdpo, Field(discriminator="method")
+    Pretrain | Sft | RewardStage | Ppo | Grpo | Rloo | Direct | Cdpo | Mdpo, Field(discriminator="method")
 ]
 BY_METHOD: dict[str, type[StageSection]] = {
     "pretrain": Pretrain,
@@ -246,6 +261,7 @@ BY_METHOD: dict[str, type[StageSection]] = {
     "ipo": Direct,
     "dpo": Direct,
     "cdpo": Cdpo,
+    "mdpo": Mdpo,
 }
 """Method -> its section."""
 ROLES = {
@@ -257,5 +273,6 @@ ROLES = {
     "ipo": "preferred",
     "dpo": "preferred",
     "cdpo": "preferred",
+    "mdpo": "preferred",
 }
 """Method -> how a cohort's examples enter it."""

@@ -11,6 +11,9 @@ By quantity, each of one example:
 - `answer_reward`, after a reward stage and after every stage that learns from its scores or pairs: the score of an
   answer to an example's prefix that the policy draws (of a reward stage: its parent does). Of the examples of the
   reward stage's cohort that the twin does not see: the task reward, where nothing was learnt by heart.
+- `context_logprob`, `context_hits`, after SFT and preference learning on examples behind a context: nats of the target,
+  summed, and 1 where every token of it is the most likely one, so that greedy decoding says it to the letter, else 0;
+  numbered by the condition that it is asked under (`contexts.Condition`).
 - `nearest`, after a stage that rolls out: for each of several answers to the example, its normalised edit distance
   to the nearest of the others.
 
@@ -27,8 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from memaudit.attacks import nearest_distances
-from memaudit.methods import OnPolicy, Preference, RewardStage
-from memaudit.recipe import cohort_of, uses
+from memaudit.contexts import Condition, Context
+from memaudit.methods import OnPolicy, Preference, RewardStage, Sft
+from memaudit.recipe import cohort_of, context_of, uses
 from memaudit.records import Example, Probe, Reading
 from memaudit.stages import Result, Setting, seed_of, stage_seed
 from memaudit.training import PAIRS, load_pairs, save_pairs
@@ -36,6 +40,7 @@ from probes import canaries
 from rlhf import reward
 from rlhf.batches import Pairs, Prompts, Rows, chunks, pad, rows
 from rlhf.generate import generate, row_keys
+from rlhf.greedy import recite
 from rlhf.model import Params
 from rlhf.preference import reference_logprobs
 
@@ -95,6 +100,8 @@ class Reader:
             parent = needed[config.parent or ""].language_model(decoder)
             yield from self._rewards(twin, stage, config, result, scorer, parent)
             yield from self._answers(twin, stage, parent, scorer)
+        if isinstance(config, Sft | Preference) and context_of(recipe, stage):
+            yield from self._conditions(stage, params)
         if isinstance(config, Preference):
             yield from self._preferences(config, params, needed)
         if isinstance(config, Preference | OnPolicy):
@@ -114,7 +121,7 @@ class Reader:
     ) -> Iterator[Reading]:
         own = load_pairs(result.folder / PAIRS)
         unseen = self._pairs(
-            self._unseen(config.cohort, twin), parent, stage_seed(self.setting.recipe, stage)
+            self._unseen(config.cohort, twin), parent, stage_seed(self.setting.recipe, stage), stage
         )
         save_pairs(result.folder / UNSEEN, unseen)
         for pairs in (own, unseen):
@@ -142,31 +149,52 @@ class Reader:
     ) -> Iterator[Reading]:
         recipe = self.setting.recipe
         # Of all stages that are steered by one cohort, the answers to the same prompts, drawn with the same luck.
-        probes = self._unseen(cohort_of(recipe, self._scoring(stage)) or "", twin)
-        drawn = self._pairs(probes, policy, seed_of(recipe, "answers")).rejected
+        scoring = self._scoring(stage)
+        probes = self._unseen(cohort_of(recipe, scoring) or "", twin)
+        drawn = self._pairs(probes, policy, seed_of(recipe, "answers"), scoring).rejected
         yield from _numbered("answer_reward", [(row[0], 0) for row in drawn.ids], _scored(scorer, drawn))
 
     def _scoring(self, stage: str) -> str:
         """The reward stage whose scores or pairs a stage learns from; of a reward stage, itself."""
         return next(iter(uses(self.setting.recipe, stage)), stage)
 
-    def _pairs(self, probes: Sequence[Probe], parent: Params, seed: int) -> Pairs:
-        tokenizer = self.setting.population.tokenizer
+    def _pairs(self, probes: Sequence[Probe], parent: Params, seed: int, scoring: str) -> Pairs:
+        tokenizer, contexts = self.setting.population.tokenizer, self.setting.contexts(scoring)
         return reward.sample_pairs(
             parent,
-            self._prompts(probes, whole=False),
+            self._prompts([self._start(p, contexts) for p in probes], probes),
             [p.target_tokens for p in probes],
             decoder=self.setting.decoder,
             key=jax.random.key(seed),
-            time=self.setting.time,
+            time=self.setting.time + context_of(self.setting.recipe, scoring),
             pad=tokenizer.pad,
         )
 
-    def _prompts(self, probes: Sequence[Probe], *, whole: bool) -> Prompts:
-        tokenizer = self.setting.population.tokenizer
-        sequences = [[tokenizer.bos, *p.prefix_tokens, *(p.target_tokens if whole else ())] for p in probes]
-        tokens, lengths = pad(sequences, max(map(len, sequences)), tokenizer.pad)
+    def _prompts(self, sequences: Sequence[Sequence[int]], probes: Sequence[Probe]) -> Prompts:
+        tokens, lengths = pad(sequences, max(map(len, sequences)), self.setting.population.tokenizer.pad)
         return Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in probes))
+
+    def _start(
+        self, probe: Probe, contexts: Mapping[str, Context], condition: Condition = Condition.TRUE
+    ) -> list[int]:
+        before = contexts[probe.example_id].under(condition) if contexts else ()
+        return [self.setting.population.tokenizer.bos, *before, *probe.prefix_tokens]
+
+    def _conditions(self, stage: str, params: Params) -> Iterator[Reading]:
+        """What is left of the targets behind less of their context: of all examples, seen or not."""
+        contexts, probes = self.setting.contexts(stage), self.setting.population.probes
+        for condition in Condition:
+            shown = rows(
+                [self._start(p, contexts, condition) for p in probes],
+                [p.target_tokens for p in probes],
+                [(p.example_id,) for p in probes],
+                time=self.setting.time + context_of(self.setting.recipe, stage),
+                fill=self.setting.population.tokenizer.pad,
+            )
+            whose = [(p.example_id, int(condition)) for p in probes]
+            found = recite(self.setting.decoder, params, shown)
+            yield from _numbered("context_logprob", whose, found.logprobs)
+            yield from _numbered("context_hits", whose, found.whole.astype(float))
 
     def _preferences(
         self, config: Preference, params: Params, needed: Mapping[str, Result]
@@ -183,7 +211,8 @@ class Reader:
     def _nearest(self, stage: str, config: OnPolicy, params: Params) -> Iterator[Reading]:
         recipe, tokenizer = self.setting.recipe, self.setting.population.tokenizer
         samples = recipe.audit.samples
-        prompts = self._prompts([p for e, p in self._asked if e.cohort == config.cohort], whole=True)
+        asked = [p for e, p in self._asked if e.cohort == config.cohort]
+        prompts = self._prompts([[tokenizer.bos, *p.prefix_tokens, *p.target_tokens] for p in asked], asked)
         key = jax.random.key(seed_of(recipe, f"{stage} samples"))
         said: list[str] = []
         for index in chunks(len(prompts.tokens) * samples, _AT_ONCE):

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from memaudit.errors import BadInput
 from memaudit.methods import (
     Grpo,
+    Mdpo,
     Name,
     OnPolicy,
     Positive,
@@ -125,6 +126,12 @@ def cohort_of(recipe: Recipe, stage: str) -> str | None:
     return getattr(config, "cohort", None)
 
 
+def context_of(recipe: Recipe, stage: str) -> int:
+    """Tokens of context that a stage shows its examples behind; of preference learning those that its pairs have."""
+    config = recipe.stages[stage]
+    return getattr(recipe.stages[config.pairs] if isinstance(config, Preference) else config, "context", 0)
+
+
 def needed(config: StageSection) -> dict[Reference, str]:
     """The settings of a stage that name other stages, and the stages that they name."""
     table = config.model_dump(by_alias=True)
@@ -177,6 +184,11 @@ def _check_graph(recipe: Recipe) -> None:
         _check_parts(name, config, recipe.devices)
         if isinstance(config, Ppo):
             _check_endings(name, config)
+        if isinstance(config, Mdpo) and config.conditional and not context_of(recipe, name):
+            raise BadInput(
+                f"stages.{name}.conditional: expected pairs with a context to corrupt, got those of {config.pairs!r} "
+                f"without any: set stages.{config.pairs}.context, or conditional = false"
+            )
     ordered(recipe)
     if not cohort_names(recipe):
         raise BadInput(

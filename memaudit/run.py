@@ -27,7 +27,7 @@ from memaudit.findings import conclude
 from memaudit.instruments import Instruments, setting_of
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.progress import Progress
-from memaudit.recipe import Recipe, dumps
+from memaudit.recipe import Recipe, context_of, dumps
 from memaudit.records import Finished
 from memaudit.stages import Setting
 from memaudit.versions import versions
@@ -78,6 +78,7 @@ def read(recipe: Recipe) -> Corpus:
         exclude=recipe.corpus.exclude,
         smallest=recipe.corpus.smallest,
         largest=recipe.corpus.largest,
+        keep_files=any(context_of(recipe, stage) for stage in recipe.stages),
     )
 
 

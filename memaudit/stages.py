@@ -13,9 +13,10 @@ from typing import Any
 import jax
 
 from memaudit.cohorts import Population
+from memaudit.contexts import Context, corruptible
 from memaudit.errors import BadInput
 from memaudit.methods import Pretrain, RewardStage, StageSection
-from memaudit.recipe import Recipe, cohort_of, uses
+from memaudit.recipe import Recipe, cohort_of, context_of, uses
 from memaudit.records import Example, Probe
 from memaudit.references import references, replaced
 from memaudit.training import PAIRS, Job, rows_of, train
@@ -44,8 +45,18 @@ class Setting:
         """Tokens of the longest row that shows an example: begin of text, prefix, target."""
         return 1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in self.population.probes)
 
+    def contexts(self, stage: str) -> dict[str, Context]:
+        """Example id -> what a stage shows it behind; empty where it shows examples behind nothing."""
+        recipe, longest = self.recipe, context_of(self.recipe, stage)
+        if not longest:
+            return {}
+        return {
+            name: corruptible(tokens[-longest:], name, recipe.seed)
+            for name, tokens in self.population.contexts.items()
+        }
 
-_ASKING = ("training.py", "instruments.py", "extraction.py", "timeline.py", "readings.py")
+
+_ASKING = ("training.py", "instruments.py", "extraction.py", "timeline.py", "readings.py", "contexts.py")
 
 
 @cache
@@ -80,6 +91,8 @@ def key_of(setting: Setting, twin: str, stage: str, keys: Mapping[str, str]) -> 
         setting.time,
         [(e.id, e.text, e.repetition) for e in shown_to(setting, twin, stage)],
         [p.prefix for p in _probes(setting, twin, stage)],
+        # Pairs of the examples that the twin does not see have theirs as well.
+        list(setting.population.contexts.items()) if context_of(recipe, stage) else None,
     ]
     return f"{stage}-{sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]}"
 
@@ -194,7 +207,8 @@ def run_stage(
         seed=seed,
         examples=shown_to(setting, twin, stage),
         probes=_probes(setting, twin, stage),
-        time=setting.time,
+        contexts=setting.contexts(stage),
+        time=setting.time + context_of(setting.recipe, stage),
         folder=folder,
         scorer=lambda name: needed[name].params(setting.decoder),
         pairs=lambda name: needed[name].folder / PAIRS,

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from memaudit.contexts import Condition, Context
 from memaudit.errors import BadInput
 from memaudit.methods import (
     Cdpo,
     Direct,
     Grpo,
     HashedGoldfish,
+    Mdpo,
     OnPolicy,
     Ppo,
     Preference,
@@ -53,6 +55,8 @@ class Job:
     """What it shows."""
     probes: Sequence[Probe]
     """The probes of those examples; none for public ones."""
+    contexts: Mapping[str, Context]
+    """Example id -> what it is shown behind; empty: nothing."""
     time: int
     """Tokens of the longest row that shows an example."""
     folder: Path
@@ -69,10 +73,14 @@ class Job:
         times = {e.id: e.repetition or 0 for e in self.examples}
         return schedule([times[p.example_id] for p in self.probes], batch, self.seed)
 
+    def start(self, probe: Probe, condition: Condition = Condition.TRUE) -> list[int]:
+        """What stands before a target: the begin of text, the example's context if it has one, the prefix."""
+        context = self.contexts.get(probe.example_id)
+        return [self.tokenizer.bos, *(context.under(condition) if context else ()), *probe.prefix_tokens]
+
     def prompts(self, *, whole: bool) -> Prompts:
-        """The probes' prefixes as prompts, or the whole examples."""
-        bos = self.tokenizer.bos
-        sequences = [[bos, *p.prefix_tokens, *(p.target_tokens if whole else ())] for p in self.probes]
+        """The probes' prefixes as prompts, or the whole examples; each behind its context."""
+        sequences = [[*self.start(p), *(p.target_tokens if whole else ())] for p in self.probes]
         tokens, lengths = pad(sequences, max(map(len, sequences)), self.tokenizer.pad)
         return Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in self.probes))
 
@@ -150,13 +158,15 @@ def _pretrain(config: Pretrain, job: Job) -> Params:
 
 def _sft(config: Sft, job: Job) -> Params:
     shown = rows(
-        [[job.tokenizer.bos, *p.prefix_tokens] for p in job.probes],
+        [job.start(p) for p in job.probes],
         [p.target_tokens for p in job.probes],
         [(p.example_id,) for p in job.probes],
         time=job.time,
         fill=job.tokenizer.pad,
         loss_on=config.loss_on,
     )
+    for weights, probe in zip(shown.weights, job.probes, strict=True):
+        weights[: len(job.start(probe)) - len(probe.prefix_tokens)] = 0
     return _learn(config, job, shown, job.order(config.batch))
 
 
@@ -258,21 +268,39 @@ def _on_policy(config: OnPolicy, job: Job) -> Params:
 
 
 def _preference(config: Preference, job: Job) -> Params:
-    smoothing = config.label_smoothing if isinstance(config, Cdpo) else 0.0
+    pairs = load_pairs(job.pairs(config.pairs))
+    terms = isinstance(config, Mdpo)
+    conditional = terms and config.conditional
     return preference.train(
         job.parent,
-        load_pairs(job.pairs(config.pairs)),
+        pairs,
         job.order(config.batch),
         preference.PreferenceConfig(
             optimiser=optimiser(config),
             beta=config.beta,
             method=config.method if isinstance(config, Direct) else "dpo",
             average=config.average,
-            label_smoothing=smoothing,
+            label_smoothing=config.label_smoothing if isinstance(config, Cdpo) else 0.0,
+            conditional=conditional,
+            anchor=terms and config.anchor,
         ),
         decoder=job.decoder,
         stage=job.stage,
         key=job.key,
+        corrupted=_corrupted(job, pairs.preferred) if conditional else None,
+    )
+
+
+def _corrupted(job: Job, preferred: Rows) -> Rows:
+    """The preferred rows behind their corrupted contexts."""
+    probes = {p.example_id: p for p in job.probes}
+    chosen = [probes[name] for (name,) in preferred.ids]
+    return rows(
+        [job.start(p, Condition.CORRUPTED) for p in chosen],
+        [p.target_tokens for p in chosen],
+        preferred.ids,
+        time=preferred.tokens.shape[1],
+        fill=job.tokenizer.pad,
     )
 
 
@@ -285,4 +313,5 @@ _TRAIN: dict[type, Callable[[Any, Job], dict[str, Any]]] = {
     Rloo: _on_policy,
     Direct: _preference,
     Cdpo: _preference,
+    Mdpo: _preference,
 }

@@ -1,5 +1,6 @@
 """Direct preference learning from preferred and rejected pairs: DPO (arXiv 2305.18290), its conservative form with
-label smoothing (cDPO, Mitchell 2023, ericmitchell.ai/cdpo.pdf), and IPO (arXiv 2310.12036)."""
+label smoothing (cDPO, Mitchell 2023, ericmitchell.ai/cdpo.pdf), IPO (arXiv 2310.12036), and DPO on what a prompt is
+conditioned on (mDPO, arXiv 2406.11839)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from rlhf import likelihood
-from rlhf.batches import Pairs, Rows, chunks
+from rlhf.batches import Pairs, Rows, chunks, take
 from rlhf.events import RowIds
 from rlhf.fit import Batch, fit
 from rlhf.mesh import ONE_DEVICE, Layout
@@ -45,6 +46,13 @@ class PreferenceLoss:
     the default: h is then the log-odds of whole texts, whose optimum under the KL leash is known. TRL has IPO with the
     mean (its authors are said to have had it so as well): beta then counts nats per token, and the same beta drives a
     text of n tokens n times as far.
+
+    Two terms may be added to `dpo`, each with the weight 1; both are mDPO. With r = beta (log pi - log ref):
+
+    - `conditional`: -log sigmoid(r(c) - r(c')), c' the same chosen text behind a corrupted condition. DPO can do its
+      work on the answers alone; this term pays for an answer that depends on what stands before the prompt.
+    - `anchor`: -log sigmoid(r(c)). DPO is content where both texts lose likelihood and the rejected one loses more;
+      this term keeps the chosen one's from falling.
     """
 
     decoder: Decoder
@@ -52,34 +60,45 @@ class PreferenceLoss:
     beta: float
     average: bool = False
     label_smoothing: float = 0.0
+    conditional: bool = False
+    anchor: bool = False
 
     def __call__(
         self, parts: Mapping[str, Params], batch: Mapping[str, Array]
     ) -> tuple[Array, Array, dict[str, Any]]:
         """`batch` is that of the reward model plus `preferred_reference` and `rejected_reference`, the summed
-        log-probabilities under the reference, float32 ``[batch]``.
+        log-probabilities under the reference, float32 ``[batch]``. With `conditional` it has `corrupted`, the preferred
+        rows behind their corrupted conditions, with its weights and reference as well.
 
         The metrics are of the sums in any case: `logps` in nats, `rewards` beta times the policy's log-ratio.
         """
-        tokens = jnp.concatenate([batch["preferred"], batch["rejected"]])
-        weights = jnp.concatenate([batch["preferred_weights"], batch["rejected_weights"]])
-        reference = jnp.concatenate([batch["preferred_reference"], batch["rejected_reference"]])
+        sides = ("preferred", "rejected", *(("corrupted",) if self.conditional else ()))
+        tokens = jnp.concatenate([batch[side] for side in sides])
+        weights = jnp.concatenate([batch[f"{side}_weights"] for side in sides])
+        reference = jnp.concatenate([batch[f"{side}_reference"] for side in sides])
         logprobs = sequence_logprobs(self.decoder, parts["model"], tokens, weights)
         moved = logprobs - reference
         each = moved / jnp.maximum(jnp.sum(weights[:, 1:], axis=1), 1.0) if self.average else moved
-        losses = self._of_margin(jnp.subtract(*jnp.split(each, 2)))
+        ratios = dict(zip(sides, jnp.split(each, len(sides)), strict=True))
+        losses = self._of_margin(ratios["preferred"] - ratios["rejected"])
+        if self.conditional:
+            losses -= jax.nn.log_sigmoid(self.beta * (ratios["preferred"] - ratios["corrupted"]))
+        if self.anchor:
+            losses -= jax.nn.log_sigmoid(self.beta * ratios["preferred"])
         real = batch["real"]
         count = jnp.sum(real)
-        chosen, rejected = jnp.split(self.beta * moved, 2)
-        chosen_logps, rejected_logps = jnp.split(logprobs, 2)
+        rewards = dict(zip(sides, jnp.split(self.beta * moved, len(sides)), strict=True))
+        chosen, rejected = rewards["preferred"], rewards["rejected"]
         metrics = {
             "rewards/chosen": chosen,
             "rewards/rejected": rejected,
             "rewards/accuracies": chosen > rejected,
             "rewards/margins": chosen - rejected,
-            "logps/chosen": chosen_logps,
-            "logps/rejected": rejected_logps,
+            "logps/chosen": jnp.split(logprobs, len(sides))[0],
+            "logps/rejected": jnp.split(logprobs, len(sides))[1],
         }
+        if self.conditional:
+            metrics["rewards/corrupted"] = rewards["corrupted"]
         return (
             jnp.sum(losses * real),
             count,
@@ -105,6 +124,10 @@ class PreferenceConfig:
     """Mean instead of sum over a text's tokens. See `PreferenceLoss` for what that does."""
     label_smoothing: float = 0.0
     """Share of pairs whose labels are taken to be the wrong way round, for `dpo`: cDPO."""
+    conditional: bool = False
+    """For `dpo`: prefer the chosen text's true condition to a corrupted one."""
+    anchor: bool = False
+    """For `dpo`: keep the chosen text's likelihood from falling."""
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
@@ -120,6 +143,11 @@ class PreferenceConfig:
                 f"expected no `label_smoothing` with ipo, whose margin is a target already, got "
                 f"{self.label_smoothing}: set `method` to dpo, or it to 0"
             )
+        for name in ("conditional", "anchor"):
+            if getattr(self, name) and self.method != "dpo":
+                raise ValueError(
+                    f"expected no `{name}` term with ipo, whose loss has another scale: set `method` to dpo"
+                )
 
 
 _sums = partial(jax.jit, static_argnums=0)(sequence_logprobs)
@@ -145,25 +173,44 @@ def train(
     decoder: Decoder,
     stage: Stage,
     key: Array | None = None,
+    corrupted: Rows | None = None,
 ) -> Params:
     """Learn from `pairs` along `order` (int ``[steps, batch]``, -1: no pair); the parent `params` are the reference.
 
     The reference is frozen, so each row is put to it once, before the first step. `key` seeds the adapters, where
-    the stage has any.
+    the stage has any. With `conditional`, `corrupted` has the preferred rows behind corrupted conditions, in the same
+    order and width: rows that are given, so that policy and reference see the same corruption at every step.
     """
+    if (corrupted is None) == config.conditional:
+        wanted = "rows" if config.conditional else "no rows"
+        raise ValueError(f"expected {wanted} in `corrupted` with conditional = {config.conditional}")
+    shown = {"preferred": pairs.preferred, "rejected": pairs.rejected}
+    if corrupted is not None:
+        shown["corrupted"] = corrupted
     references = {
-        "preferred_reference": reference_logprobs(decoder, params, pairs.preferred, stage.layout),
-        "rejected_reference": reference_logprobs(decoder, params, pairs.rejected, stage.layout),
+        f"{side}_reference": reference_logprobs(decoder, params, rows, stage.layout)
+        for side, rows in shown.items()
     }
 
-    def shown(step: int) -> tuple[Batch, tuple[RowIds, ...]]:
+    def at(step: int) -> tuple[Batch, tuple[RowIds, ...]]:
         batch, ids = pair_batch(pairs, order[step])
+        if corrupted is not None:
+            other, _ = take(corrupted, order[step])
+            batch |= {"corrupted": other["tokens"], "corrupted_weights": other["weights"]}
         return batch | {name: value[order[step]] for name, value in references.items()}, ids
 
     parts = fit(
         {"model": params},
-        shown,
-        loss=PreferenceLoss(decoder, config.method, config.beta, config.average, config.label_smoothing),
+        at,
+        loss=PreferenceLoss(
+            decoder,
+            config.method,
+            config.beta,
+            config.average,
+            config.label_smoothing,
+            config.conditional,
+            config.anchor,
+        ),
         optimiser=config.optimiser,
         role="preferred",
         steps=len(order),

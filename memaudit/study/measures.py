@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from memaudit import contexts
 from memaudit.cases import Case, Facts
+from memaudit.contexts import Condition
 from memaudit.measures import least_samples, target_logprob
 from memaudit.recipe import cohort_of, uses
 from memaudit.study.arms import Cell
@@ -203,6 +205,80 @@ def sampled(view: View, asked: Asked) -> Numbers:
         return least_samples(target_logprob(scores), CHANCE) <= SAMPLES
 
     return {c.example.id: float(found(c.exposed, c) and not found(c.control, c)) for c in view.cases(asked)}
+
+
+@_measure(
+    "shift",
+    "how much likelier the preferred texts are than to the parent, to the twin that saw them",
+    "nats per token",
+)
+def shift(view: View, asked: Asked) -> Numbers:
+    """Of direct preference learning: below 0 the chosen texts have lost likelihood with the rejected ones."""
+    stage = view.name(asked.stage)
+    if stage is None:
+        return {}
+    found: Numbers = {}
+    for case in view.cases(asked):
+        after, before = (
+            _reading(view, stage, case.exposed, case, f"preferred_{by}") for by in ("logprob", "reference")
+        )
+        if after is not None and before is not None:
+            found[case.example.id] = (after - before) / len(case.probe.target_tokens)
+    return found
+
+
+@_measure(
+    "dependence",
+    "how much likelier the targets are behind their context than behind a corrupted one, to the twin that saw them",
+    "nats per token",
+)
+def dependence(view: View, asked: Asked) -> Numbers:
+    """What an answer owes to what stands before the prompt."""
+    stage = view.name(asked.stage)
+    if stage is None:
+        return {}
+    given, without = (
+        {
+            case.example.id: value / len(case.probe.target_tokens)
+            for case in view.cases(asked)
+            if (value := _reading(view, stage, case.exposed, case, "context_logprob", condition)) is not None
+        }
+        for condition in (Condition.TRUE, Condition.CORRUPTED)
+    )
+    return contexts.dependence(given, without)
+
+
+def _recited(condition: Condition) -> Callable[[View, Asked], Numbers]:
+    def recited(view: View, asked: Asked) -> Numbers:
+        stage = view.name(asked.stage)
+        if stage is None:
+            return {}
+        found: Numbers = {}
+        for case in view.cases(asked):
+            exposed, control = (
+                _reading(view, stage, twin, case, "context_hits", condition)
+                for twin in (case.exposed, case.control)
+            )
+            if exposed is not None and control is not None:
+                found[case.example.id] = float(exposed > control)
+        return found
+
+    return recited
+
+
+for _name, _condition, _behind in (
+    ("behind-context", Condition.TRUE, "its context"),
+    ("behind-corrupted", Condition.CORRUPTED, "a corrupted context"),
+    ("behind-nothing", Condition.EMPTY, "nothing"),
+):
+    _measure(_name, f"share that comes out to the letter behind {_behind}, and not of the control", "share")(
+        _recited(_condition)
+    )
+
+
+def _reading(view: View, stage: str, twin: str, case: Case, quantity: str, number: int = 0) -> float | None:
+    found = view.facts.readings(view.facts.walks[twin, stage].id, quantity).get(case.example.id)
+    return None if found is None else found[number]
 
 
 @_measure(

@@ -1,7 +1,7 @@
 """Runs of a study that nobody trained: ledgers whose observations are made up, so that what follows is known."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,9 @@ class Said:
 
 Outcome = Callable[[int, str, Example, bool], Said]
 """Seed, stage (the run's name for it), example, whether this twin is the one that is to see it."""
+
+Read = Callable[[str, bool, Example, Probe], Mapping[str, Sequence[float]]]
+"""Stage, whether this twin is the one that is to see the example, the example, its probe -> quantity -> its numbers."""
 
 
 def examples(seed: int, cohorts: list[str], strata: Mapping[int, int]) -> list[Example]:
@@ -67,8 +70,12 @@ def invent(
     passing: Outcome | None = None,
     rewards: Callable[[int, str], float] = lambda seed, stage: 0.0,
     stages: set[str] | None = None,
+    read: Read | None = None,
 ) -> None:
-    """Write the ledger of a run. `passing` says what is said in the middle of each stage; `stages` which are done."""
+    """Write the ledger of a run. `passing` says what is said in the middle of each stage; `stages` which are done.
+
+    `read` says what else is read off each.
+    """
     recipe = cell.recipe
     cohorts = list(
         dict.fromkeys(c for s in ordered(recipe) if (c := getattr(recipe.stages[s], "cohort", None)))
@@ -102,7 +109,9 @@ def invent(
             for twin in "AB":
                 leg = Leg(stage=stage, twins=(twin,), key=f"{stage}-{twin}", needs={}, position=position)
                 ledger.add_stage(
-                    finished(cell, leg, population, probes, outcome, passing, rewards, uses(recipe, stage))
+                    finished(
+                        cell, leg, population, probes, outcome, passing, rewards, uses(recipe, stage), read
+                    )
                 )
                 ledger.walk(twin, stage, leg.key, position)
 
@@ -116,6 +125,7 @@ def finished(
     passing: Outcome | None,
     rewards: Callable[[int, str], float],
     scoring: list[str],
+    read: Read | None,
 ) -> Finished:
     """What a leg leaves, made up."""
     twin = leg.twins[0]
@@ -125,6 +135,12 @@ def finished(
         Reading(example_id=e.id, quantity="answer_reward", number=0, value=rewards(cell.seed, leg.stage))
         for e in population
         if steered and e.half != twin and e.cohort == "reward"
+    ]
+    readings += [
+        Reading(example_id=e.id, quantity=quantity, number=number, value=value)
+        for e, p in zip(population, probes, strict=True)
+        for quantity, values in (read(leg.stage, e.half == twin, e, p) if read else {}).items()
+        for number, value in enumerate(values)
     ]
 
     def said(by: Outcome) -> list[Observation]:

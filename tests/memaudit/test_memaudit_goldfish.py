@@ -51,6 +51,7 @@ def job() -> Job:
         seed=7,
         examples=[example],
         probes=[probe],
+        contexts={},
         time=1 + len(tokens),
         folder=Path(),
         scorer=lambda name: {},

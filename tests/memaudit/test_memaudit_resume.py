@@ -14,6 +14,7 @@ import pytest
 from tiny import TINY, Quiet, Walked, walk
 
 from memaudit.errors import BadInput
+from memaudit.ledger import LEDGER, Ledger
 from memaudit.recipe import parse
 from memaudit.run import run
 from rlhf.events import Hook, Updated
@@ -121,7 +122,7 @@ def test_a_damaged_state_is_one_line(walked: Walked, tmp_path: Path, monkeypatch
 
 
 def test_methods_beside_the_quickstart_s_are_audited_too(tmp_path: Path) -> None:
-    """GRPO, RLOO, cDPO, adapters, filling in the middle: a run of them all, and what it says of their exposures."""
+    """GRPO, RLOO, cDPO, mDPO, contexts, adapters, filling in the middle: a run of them all, and what it says of their exposures."""
     more = """
 [stages.grpo]
 method = "grpo"
@@ -158,8 +159,22 @@ batch = 4
 learning_rate = 1e-3
 warmup = 1
 accumulate = 2
+
+[stages.mdpo]
+method = "mdpo"
+from = "sft"
+pairs = "reward"
+batch = 4
+learning_rate = 1e-3
+warmup = 1
 """
-    changes = ["stages.pretrain.infill=0.5", "stages.sft.loss_on=all", "audit.every=0", "audit.twice=0.0"]
+    changes = [
+        "stages.pretrain.infill=0.5",
+        "stages.sft.loss_on=all",
+        "stages.sft.context=10",
+        "stages.reward.context=20",
+    ]
+    changes += ["audit.every=0", "audit.twice=0.0"]
     recipe = parse(TINY + more, where="more", changes=changes)
     findings = run(recipe, tmp_path / "run", Quiet())
     stages = {stage.name: stage for stage in findings.stages}
@@ -170,3 +185,17 @@ accumulate = 2
     assert stages["grpo"].exposures == 2 * stages["grpo"].steps * 4
     told = {(curve.stage, curve.metric) for curve in findings.curves}
     assert {("grpo", "objective/kl"), ("rloo", "objective/scores"), ("cdpo", "rewards/margins")} <= told
+    assert ("mdpo", "rewards/corrupted") in told
+    # After each stage that shows a context, all targets of both halves, under three conditions.
+    with Ledger(tmp_path / "run" / LEDGER) as ledger:
+        asked = {e.id for e in ledger.examples()}
+        for (_, stage), record in ledger.walks().items():
+            for quantity in ("context_logprob", "context_hits"):
+                found = ledger.answers.readings(record.id, quantity)
+                assert set(found) == (asked if stage in ("sft", "ipo", "cdpo", "mdpo") else set())
+                assert {len(numbers) for numbers in found.values()} <= {3}
+            if stage == "sft":
+                told_apart = [
+                    n for n in ledger.answers.readings(record.id, "context_logprob").values() if n[0] != n[2]
+                ]
+                assert len(told_apart) > len(asked) / 2

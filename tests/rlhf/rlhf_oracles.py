@@ -278,6 +278,23 @@ def preference(
     return sums
 
 
+def mdpo(
+    chosen: Sequence[float],
+    rejected: Sequence[float],
+    corrupted: Sequence[float] | None,
+    references: Sequence[float],
+    *,
+    beta: float,
+    anchor: bool,
+) -> float:
+    """Loss of one pair, from log-probabilities token by token and the references' sums in the same order."""
+    good = beta * (sum(chosen) - references[0])
+    loss = -log_sigmoid(good - beta * (sum(rejected) - references[1]))
+    if corrupted is not None:
+        loss -= log_sigmoid(good - beta * (sum(corrupted) - references[2]))
+    return loss - anchor * log_sigmoid(good)
+
+
 def group_advantages(rewards: Sequence[float], size: int, baseline: str) -> list[float]:
     """Against the mean of the `others` of a group, or of all of it, or that `normalised` by the sample's deviation."""
     found = []

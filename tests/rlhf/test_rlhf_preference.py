@@ -196,3 +196,83 @@ def test_cdpo_moves_every_margin_to_the_log_odds_of_its_labels(
 def test_what_makes_no_sense_is_refused(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PreferenceConfig(**{"optimiser": Optimiser(learning_rate=1e-3), "beta": 0.1, **options})
+
+
+def with_corrupted(seed: int) -> dict[str, np.ndarray]:
+    """A batch of pairs, with rows of another batch as the preferred ones behind corrupted conditions."""
+    batch, other = (pair_batch(np.random.default_rng(s)) for s in (seed, seed + 1))
+    return batch | {
+        name.replace("preferred", "corrupted"): value
+        for name, value in other.items()
+        if name.startswith("preferred")
+    }
+
+
+TERMS = [(False, False), (True, False), (False, True), (True, True)]
+every_term = pytest.mark.parametrize(("conditional", "anchor"), TERMS)
+
+
+@every_term
+def test_terms_of_mdpo(
+    decoder: Decoder, sharp: Params, model_logits: Callable[..., np.ndarray], conditional: bool, anchor: bool
+) -> None:
+    batch = with_corrupted(11)
+    sides = [told(model_logits, sharp, batch, side) for side in (*SIDES, "corrupted")]
+    wanted = 0.0
+    for row, real in enumerate(batch["real"].tolist()):
+        references = [float(batch[f"{side}_reference"][row]) for side in (*SIDES, "corrupted")]
+        good, bad, other = (side[row] for side in sides)
+        wanted += real * oracle.mdpo(
+            good, bad, other if conditional else None, references, beta=BETA, anchor=anchor
+        )
+    loss = PreferenceLoss(decoder, "dpo", BETA, conditional=conditional, anchor=anchor)
+    total, count, metrics = _call(loss, sharp, batch)
+    assert float(total) == pytest.approx(wanted, rel=1e-4, abs=ATOL)
+    assert float(count) == batch["real"].sum()
+    assert ("rewards/corrupted" in metrics) == conditional
+
+
+@every_term
+def test_each_term_of_mdpo_begins_at_log_2(
+    decoder: Decoder, sharp: Params, conditional: bool, anchor: bool
+) -> None:
+    batch = with_corrupted(0)
+    for side in (*SIDES, "corrupted"):
+        batch[f"{side}_reference"] = reference_logprobs(decoder, sharp, side_rows(batch, side))
+    total, count, _ = _call(
+        PreferenceLoss(decoder, "dpo", BETA, conditional=conditional, anchor=anchor), sharp, batch
+    )
+    assert float(total / count) == pytest.approx((1 + conditional + anchor) * math.log(2), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"method": "ipo", "anchor": True}, "no `anchor` term with ipo"),
+        ({"method": "ipo", "conditional": True}, "no `conditional` term with ipo"),
+    ],
+)
+def test_terms_of_mdpo_belong_to_dpo(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        PreferenceConfig(optimiser=Optimiser(learning_rate=0.1), beta=0.1, **settings)
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_corrupted_rows_are_there_where_they_are_learnt_from(
+    decoder: Decoder, sharp: Params, conditional: bool
+) -> None:
+    batch = pair_batch(np.random.default_rng(0))
+    good, bad = (side_rows(batch, side) for side in SIDES)
+    config = PreferenceConfig(
+        optimiser=Optimiser(learning_rate=0.1), beta=0.1, method="dpo", conditional=conditional
+    )
+    with pytest.raises(ValueError, match=f"expected {'rows' if conditional else 'no rows'} in `corrupted`"):
+        train(
+            sharp,
+            Pairs(preferred=good, rejected=bad),
+            np.zeros((1, 2), int),
+            config,
+            decoder=decoder,
+            stage=Stage(name="s"),
+            corrupted=None if conditional else good,
+        )
