@@ -122,7 +122,7 @@ def test_a_damaged_state_is_one_line(walked: Walked, tmp_path: Path, monkeypatch
 
 
 def test_methods_beside_the_quickstart_s_are_audited_too(tmp_path: Path) -> None:
-    """GRPO, RLOO, cDPO, mDPO, contexts, adapters, filling in the middle: a run of them all, and what it says of their exposures."""
+    """GRPO, RLOO, cDPO, mDPO, contexts, adapters, filling in the middle, in one run; and what it says of exposures."""
     more = """
 [stages.grpo]
 method = "grpo"

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlhf_listening import scores
 
+from rlhf.batches import rows
 from rlhf.generate import generate, row_keys
-from rlhf.greedy import check, depart, go_on, pick
+from rlhf.greedy import check, depart, go_on, pick, recite
+from rlhf.likelihood import of_targets
 from rlhf.model import Decoder, Params
 
 ROWS, PROMPT, BUDGET, PAD = 6, 9, 24, 0
@@ -125,3 +127,19 @@ def test_a_text_that_is_empty_departs_at_once(
     assert found.agreed.tolist() == [0] * ROWS
     words, _ = go_on(sharp, found.standing, decoder=decoder, steps=BUDGET)
     assert words.tolist() == plain.tolist()
+
+
+def test_what_is_recited_whole_is_what_greedy_decoding_says(
+    decoder: Decoder, sharp: Params, prompts: np.ndarray, plain: np.ndarray
+) -> None:
+    """Of more rows than go in at once: each text as it is said, and with a miss in every second one."""
+    at = [9 if row % 2 else row for row in range(ROWS)]
+    texts = [text.tolist() for text in departing(plain, at, 9, decoder.config.vocabulary)]
+    starts = [prompts[row, : LENGTHS[row]].tolist() for row in range(ROWS)]
+    shown = rows(starts * 12, texts * 12, [("x",)] * (12 * ROWS), time=PROMPT + 9, fill=PAD)
+    found = recite(decoder, sharp, shown)
+    assert found.whole.tolist() == [place == 9 for place in at] * 12
+    hidden = decoder.apply({"params": sharp}, shown.tokens[:ROWS, :-1])[0]
+    each = of_targets(decoder, sharp, hidden, shown.tokens[:ROWS, 1:]).logprobs  # pyright: ignore[reportArgumentType]
+    wanted = np.sum(np.asarray(each) * shown.weights[:ROWS, 1:], axis=1)
+    np.testing.assert_allclose(found.logprobs, np.tile(wanted, 12), rtol=1e-4)
