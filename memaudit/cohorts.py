@@ -7,14 +7,17 @@ cluster of near-duplicates by tokens one is taken, so that the examples of both 
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from memaudit.copies import near_copies
 from memaudit.corpus import Corpus, Unit
 from memaudit.errors import BadInput
-from memaudit.recipe import Recipe, cohort_names
+from memaudit.recipe import Makeup, Recipe, cohort_names, makeup
 from memaudit.records import Example, Probe
+from memaudit.sources import matches
 from probes import Secret, canaries, levenshtein, normalized, shingles
 from probes.duplicates import clusters
 from rlhf.tokenizer import Tokenizer
@@ -44,14 +47,12 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
     public = {e.id: e for e in (_public(u) for u in public_units)}
 
     cells = _cells(recipe)
-    wanted = {kind: sum(c[kind] for c in cells) for kind in ("ordinary", "sensitive")}
-    ordinary = _ordinary(private_units, public.values(), tokenizer, recipe, wanted["ordinary"])
-    sensitive = _sensitive(tokenizer, recipe, wanted["sensitive"])
+    sensitive = iter(_sensitive(tokenizer, recipe, sum(c["sensitive"] for c in cells)))
+    ordinary = _by_paths(cells, private_units, public.values(), tokenizer, recipe)
 
     drawn: list[_Candidate] = []
-    pools = {"ordinary": iter(ordinary), "sensitive": iter(sensitive)}
     for cell in cells:
-        for kind, pool in pools.items():
+        for kind, pool in (("ordinary", ordinary[cell["paths"]]), ("sensitive", sensitive)):
             for _ in range(cell[kind]):
                 candidate = next(pool)
                 example = replace(
@@ -61,6 +62,7 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
                     repetition=cell["repetition"],
                 )
                 drawn.append(replace(candidate, example=example))
+    drawn += _copies(drawn, tokenizer, recipe)
     drawn.sort(key=lambda c: c.example.id)
     probes = tuple(c.probe(number) for number, c in enumerate(drawn, start=1))
     examples = tuple(c.example for c in drawn)
@@ -94,20 +96,92 @@ class _Candidate:
 
 
 def _cells(recipe: Recipe) -> list[dict]:
-    """Cohort x half x stratum, with how many examples of each kind."""
-    share = recipe.cohorts.sensitive
+    """Cohort x half x stratum, with how many examples of each kind, and from which files."""
     return [
         {
             "cohort": cohort,
             "half": half,
             "repetition": repetition,
-            "sensitive": round(count * share),
-            "ordinary": count - round(count * share),
+            "sensitive": round(count * own.share),
+            "ordinary": count - round(count * own.share),
+            "paths": tuple(own.paths),
         }
-        for cohort in cohort_names(recipe)
-        for repetition, count in sorted(recipe.cohorts.strata.items())
+        for cohort, own in _makeups(recipe)
+        for repetition, count in sorted(own.shown.items())
         for half in TWINS
     ]
+
+
+def _makeups(recipe: Recipe) -> list[tuple[str, Makeup]]:
+    """The cohorts, each with what it is made of."""
+    names = cohort_names(recipe)
+    for cohort, own in recipe.cohorts.of.items():
+        for key, name in ((f"of.{cohort}", cohort), (f"of.{cohort}.copies.of", own.copies and own.copies.of)):
+            if name and name not in names:
+                raise BadInput(
+                    f"cohorts.{key}: expected a cohort that a stage shows ({', '.join(names)}), got {name!r}"
+                )
+    return [(cohort, makeup(recipe, cohort)) for cohort in names]
+
+
+def _by_paths(
+    cells: Sequence[dict],
+    units: Sequence[Unit],
+    public: Iterable[Example],
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+) -> dict[tuple[str, ...], Iterator["_Candidate"]]:
+    """Patterns of paths -> the candidates for cohorts that ask for them; no two of any are near each other."""
+    wanted: Counter[tuple[str, ...]] = Counter()
+    for cell in cells:
+        wanted[cell["paths"]] += cell["ordinary"]
+    seen: set[int] = set()
+    for example in public:
+        seen |= shingles(example.text.encode(), language=example.language)
+    shuffled = list(units)
+    random.Random(f"{recipe.seed} draw").shuffle(shuffled)
+    found: list[_Candidate] = []
+    pools = {}
+    # Who may take any file comes last, so as to leave the others theirs.
+    for paths, count in sorted(wanted.items(), key=lambda item: not item[0]):
+        some = [u for u in shuffled if not paths or matches(u.source, paths)]
+        own = _ordinary(some, seen, found, tokenizer, recipe, count)
+        found += own
+        pools[paths] = iter(own)
+    return pools
+
+
+def _copies(drawn: Sequence["_Candidate"], tokenizer: Tokenizer, recipe: Recipe) -> list["_Candidate"]:
+    """Near-copies of examples that were drawn, for the cohorts that have any: each in its original's half."""
+    made: list[_Candidate] = []
+    for cohort, own in _makeups(recipe):
+        asked = own.copies
+        if asked is None:
+            continue
+        for half in TWINS:
+            plain = [
+                c for c in drawn
+                if (c.example.cohort, c.example.half) == (asked.of, half)
+                and c.example.kind != "sensitive" and not c.example.secrets
+            ]  # fmt: skip
+            if len(plain) < asked.examples:
+                raise BadInput(
+                    f"cohorts.of.{cohort}.copies.examples: expected at most {len(plain)}, the examples without secrets "
+                    f"of a half of {asked.of}, got {asked.examples}"
+                )
+            for original in plain[: asked.examples]:
+                rng = random.Random(f"{recipe.seed} copies {cohort} {original.example.id}")
+                texts = near_copies(
+                    original.example.text, original.example.language, asked.times, asked.noise, rng
+                )
+                for text in texts:
+                    example = replace(
+                        original.example, id=_identity(text), text=text, cohort=cohort, repetition=1
+                    )
+                    copy = _cut(example, tokenizer.encode(text), tokenizer)
+                    assert copy is not None, "what is cut in half leaves a prefix, as its original did"
+                    made.append(copy)
+    return made
 
 
 def _split(units: Sequence[Unit], seed: int) -> tuple[list[Unit], list[Unit]]:
@@ -235,14 +309,15 @@ def _sensitive(tokenizer: Tokenizer, recipe: Recipe, wanted: int) -> list[_Candi
 
 
 def _ordinary(
-    units: Sequence[Unit], public: Iterable[Example], tokenizer: Tokenizer, recipe: Recipe, wanted: int
+    units: Sequence[Unit],
+    seen: set[int],
+    others: Sequence[_Candidate],
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    wanted: int,
 ) -> list[_Candidate]:
-    seen: set[int] = set()
-    for example in public:
-        seen |= shingles(example.text.encode(), language=example.language)
-    shuffled = list(units)
-    random.Random(f"{recipe.seed} draw").shuffle(shuffled)
-    pool = iter(shuffled)
+    """The first candidates among `units` that are near nothing `seen`, which grows, nor near `others` or each other."""
+    pool = iter(units)
     found: list[_Candidate] = []
     near = 0
     while len(found) < wanted:
@@ -253,7 +328,7 @@ def _ordinary(
                 continue
             grams = shingles(candidate.example.text.encode(), language=unit.language)
             if len(grams & seen) > recipe.cohorts.overlap * len(grams) or _near(
-                candidate.target, (c.target for c in found), recipe.audit.threshold
+                candidate.target, (c.target for c in (*others, *found)), recipe.audit.threshold
             ):
                 near += 1
                 continue
@@ -268,7 +343,7 @@ def _ordinary(
                 f"{recipe.cohorts.longest} tokens in the private half, got {len(found)} ({near} more are "
                 "near-duplicates): give more code, or set cohorts.strata smaller, or cohorts.shortest lower"
             )
-        apart = _one_of_each_cluster(found)
+        apart = _one_of_each_cluster([*others, *found])[len(others) :]
         near += len(found) - len(apart)
         found = apart
     return found
