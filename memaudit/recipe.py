@@ -158,7 +158,7 @@ class Recipe(Section):
 
 
 def cohort_of(recipe: Recipe, stage: str) -> str | None:
-    """The cohort a stage shows; None for pretraining."""
+    """The cohort a stage shows; None for pretraining on public texts alone."""
     config = recipe.stages[stage]
     if isinstance(config, Preference):
         return cohort_of(recipe, config.pairs)

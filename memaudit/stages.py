@@ -45,7 +45,7 @@ class Setting:
         return 1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in self.population.probes)
 
 
-_ASKING = ("training.py", "instruments.py", "extraction.py", "timeline.py", "readings.py")
+_ASKING = ("training.py", "select.py", "instruments.py", "extraction.py", "timeline.py", "readings.py")
 
 
 @cache
@@ -90,11 +90,10 @@ def _without_names(config: StageSection) -> dict[str, Any]:
 
 
 def shown_to(setting: Setting, twin: str, stage: str) -> Sequence[Example]:
-    """The examples that a twin sees in a stage."""
+    """The examples that a twin sees in a stage, or that are offered to it where it selects."""
     cohort = cohort_of(setting.recipe, stage)
-    if cohort is None:
-        return setting.population.public
-    return [e for e in setting.population.examples if e.cohort == cohort and e.half == twin]
+    own = [e for e in setting.population.examples if cohort and e.cohort == cohort and e.half == twin]
+    return [*setting.population.public, *own] if isinstance(setting.recipe.stages[stage], Pretrain) else own
 
 
 def _probes(setting: Setting, twin: str, stage: str) -> list[Probe]:
