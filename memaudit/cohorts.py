@@ -159,28 +159,24 @@ def _copies(drawn: Sequence["_Candidate"], tokenizer: Tokenizer, recipe: Recipe)
         if asked is None:
             continue
         for half in TWINS:
-            plain = [
-                c for c in drawn
-                if (c.example.cohort, c.example.half) == (asked.of, half)
-                and c.example.kind != "sensitive" and not c.example.secrets
-            ]  # fmt: skip
-            if len(plain) < asked.examples:
+            copied = 0
+            for original in (c.example for c in drawn):
+                if (original.cohort, original.half) != (asked.of, half) or original.secrets:
+                    continue
+                rng = random.Random(f"{recipe.seed} copies {cohort} {original.id}")
+                texts = near_copies(original.text, original.language, asked.times, asked.noise, rng)
+                copies = [_copy(original, text, cohort, tokenizer) for text in texts]
+                if len(copies) < asked.times or None in copies:
+                    continue
+                made += [copy for copy in copies if copy is not None]
+                copied += 1
+                if copied == asked.examples:
+                    break
+            if copied < asked.examples:
                 raise BadInput(
-                    f"cohorts.of.{cohort}.copies.examples: expected at most {len(plain)}, the examples without secrets "
-                    f"of a half of {asked.of}, got {asked.examples}"
+                    f"cohorts.of.{cohort}.copies.examples: expected at most {copied}, those of a half of {asked.of} "
+                    f"without secrets that have words enough for {asked.times} different copies, got {asked.examples}"
                 )
-            for original in plain[: asked.examples]:
-                rng = random.Random(f"{recipe.seed} copies {cohort} {original.example.id}")
-                texts = near_copies(
-                    original.example.text, original.example.language, asked.times, asked.noise, rng
-                )
-                for text in texts:
-                    example = replace(
-                        original.example, id=_identity(text), text=text, cohort=cohort, repetition=1
-                    )
-                    copy = _cut(example, tokenizer.encode(text), tokenizer)
-                    assert copy is not None, "what is cut in half leaves a prefix, as its original did"
-                    made.append(copy)
     return made
 
 
@@ -306,6 +302,12 @@ def _sensitive(tokenizer: Tokenizer, recipe: Recipe, wanted: int) -> list[_Candi
         f"cohorts: expected {wanted} synthetic sensitive examples of at most {recipe.cohorts.longest} tokens, "
         f"got {len(found)}: raise cohorts.longest or lower cohorts.sensitive"
     )
+
+
+def _copy(original: Example, text: str, cohort: str, tokenizer: Tokenizer) -> _Candidate | None:
+    """A near-copy of an example, as an example of its own."""
+    example = replace(original, id=_identity(text), text=text, cohort=cohort, repetition=1)
+    return _cut(example, tokenizer.encode(text), tokenizer)
 
 
 def _ordinary(

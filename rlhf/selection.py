@@ -69,7 +69,7 @@ def pieces(texts: Sequence[Sequence[int]], time: int, fill: int) -> tuple[Rows, 
 
 
 def best(scores: np.ndarray, keep: int) -> np.ndarray:
-    """The highest of `scores` ``[n]``: ascending places of n / `keep`, rounded down. Of equal ones the first are taken."""
+    """Ascending places of the n / `keep` highest of `scores` ``[n]``, rounded down; of equal ones the first."""
     order = np.argsort(-scores, kind="stable")
     return np.sort(order[: len(scores) // keep])
 
