@@ -6,7 +6,7 @@ score as a membership attack on the texts that tell what is wanted.
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 
@@ -18,7 +18,7 @@ from memaudit.recipe import makeup, parse
 from memaudit.records import Example, Scores
 from memaudit.roc import area
 from memaudit.sources import matches
-from memaudit.statistics import Estimate, over_seeds
+from memaudit.statistics import Estimate, Interval, over_seeds
 
 ARMS = {
     "random": "learn",
@@ -67,10 +67,8 @@ def main(folder: Path) -> None:
     aimed = over_seeds(
         [held_out(run, "learn", "down") - held_out(run, "learn-color", "down") for run in runs]
     )
-    print(
-        f"\nGain of CoLoR over random on unseen texts, nats a token: of the target {interval(aimed)}; where the target is"
-    )
-    print(f"what the prior has learnt from {interval(own)}.\n")
+    print(f"\nGain of CoLoR over random on unseen texts, nats a token: of the target {interval(aimed)};")
+    print(f"where the target is what the prior has learnt from {interval(own)}.\n")
 
     told = {
         name: membership(runs, cohort, stage)
@@ -130,11 +128,10 @@ def kind_of(run: Facts, example: Example) -> str:
     return KINDS[0] if matches(example.source, makeup(run.recipe, "down").paths) else "other"
 
 
+@cache
 def known(run: Facts) -> dict[str, Example]:
     """All examples of a run, public ones too."""
-    if not hasattr(run, "everybody"):
-        run.everybody = {e.id: e for e in run.ledger.examples(probed=False)}
-    return run.everybody
+    return {e.id: e for e in run.ledger.examples(probed=False)}
 
 
 def taken(run: Facts, stage: str, twin: str) -> dict[str, int]:
@@ -184,7 +181,7 @@ def held_out(run: Facts, stage: str, cohort: str) -> float:
     return fmean(-fmean(s.logprobs) for s in unseen)
 
 
-def membership(runs: list[Facts], cohort: str, stage: str):
+def membership(runs: list[Facts], cohort: str, stage: str) -> Interval:
     """Each text that tells what is wanted is a member under one twin and a non-member under the other."""
     members, others, names = [], [], []
     for number, run in enumerate(runs):
