@@ -1,11 +1,11 @@
 """What the claims of the CoLoR-Filter study have no measure for, read off its ledgers: `python bars.py runs/color`.
 
-What was selected and what that is enriched in; the gain where the target is what the prior has learnt from; and the
-score as a membership attack on the texts that tell what is wanted.
+What was selected and in what that is enriched; what came out of the learners, by what it was; and the score as a
+membership attack on the texts that tell what is wanted.
 """
 
 import sys
-from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -20,88 +20,89 @@ from memaudit.roc import area
 from memaudit.sources import matches
 from memaudit.statistics import Estimate, Interval, over_seeds
 
-ARMS = {
-    "random": "learn",
-    "conditional only": "learn-conditional",
-    "CoLoR": "learn-color",
-    "CoLoR, de-duplicated": "learn-dedup",
+CHOSEN = {
+    "random": "brief",
+    "conditional only": "brief-conditional",
+    "CoLoR": "brief-color",
+    "CoLoR, de-duplicated": "long-dedup",
 }
-"""Arm -> what its learner is called in the runs that all arms share."""
-KINDS = ("target, public", "ten-fold duplicate", "near-copy")
-OFTEN = 10
-RATIO, LEAST, MARGIN = 3.0, 0.9, 0.02
-"""The bars: least enrichment, least AUC, and what counts as a gain in distribution (nats a token)."""
+"""Selection -> a stage that made it, in the runs that all arms share."""
+LEARNT = {"random": "long", "CoLoR": "long-color", "CoLoR, de-duplicated": "long-dedup"}
+"""Selection -> the long training on it."""
+TARGET, OFTEN, NEAR, OTHER = "subject, once", "subject, ten times", "near-copy of D_down", "other"
+TIMES = 10
+RATIO, LEAST = 3.0, 0.8
+"""The bars: least enrichment, least AUC."""
 
 
 def main(folder: Path) -> None:
     """Print Markdown tables of the arms, and the verdict on each bar."""
     runs = [read(path) for path in sorted(folder.glob(f"*/{LEDGER}"))]
-    print(
-        "Enrichment: share of what was taken over share of what was offered; mean over seeds and its interval.\n"
-    )
-    print(f"| arm | {' | '.join(KINDS)} | other |\n|{'---|' * (len(KINDS) + 2)}")
     found = {
-        (arm, kind): over_seeds([fmean(enriched(run, stage, kind, twin) for twin in TWINS) for run in runs])
-        for arm, stage in ARMS.items()
-        for kind in (*KINDS, "other")
+        (arm, kind): over_seeds([enrichment(run, stage, kind) for run in runs])
+        for arm, stage in CHOSEN.items()
+        for kind in (TARGET, OFTEN, NEAR, OTHER)
     }
-    for arm in ARMS:
-        print(f"| {arm} | " + " | ".join(interval(found[arm, kind]) for kind in (*KINDS, "other")) + " |")
-    print(
-        "\n| arm | texts taken | tokens of them shown | of the near-copies offered, taken | of the duplicates |"
+    table(
+        "taken: its share there over its share in the pool",
+        CHOSEN,
+        (TARGET, OFTEN, NEAR, OTHER),
+        found,
+        interval,
     )
-    print("|---|---|---|---|---|")
-    for arm, stage in ARMS.items():
-        pairs = [(run, twin) for run in runs for twin in TWINS]
-        shares = [
-            fmean(count(run, stage, kind, twin)[0] / sizes(run, kind, twin) for run, twin in pairs)
-            for kind in ("near-copy", "ten-fold duplicate")
-        ]
-        texts = fmean(sum(taken(run, stage, twin).values()) for run, twin in pairs)
-        tokens = fmean(m["num_tokens"] for run, twin in pairs for _, m in updates(run, stage, twin))
-        print(f"| {arm} | {texts:.0f} | {tokens:,.0f} a step | {shares[0]:.1%} | {shares[1]:.1%} |")
-
-    own = over_seeds(
-        [held_out(run, "learn-own", "own") - held_out(run, "learn-own-color", "own") for run in runs]
-    )
-    aimed = over_seeds(
-        [held_out(run, "learn", "down") - held_out(run, "learn-color", "down") for run in runs]
-    )
-    print(f"\nGain of CoLoR over random on unseen texts, nats a token: of the target {interval(aimed)};")
-    print(f"where the target is what the prior has learnt from {interval(own)}.\n")
-
-    told = {
-        name: membership(runs, cohort, stage)
-        for name, cohort, stage in (
-            ("D_down of the target domain", "down", "conditional"),
-            ("D_down of the prior's own distribution", "own", "own"),
-        )
+    kinds: dict[str, Callable[[Facts, Case], bool]] = {
+        OFTEN: lambda run, case: case.example.cohort == "pool" and case.example.repetition == TIMES,
+        NEAR: lambda run, case: case.example.cohort == "pool" and case.example.repetition != TIMES,
+        "D_down that has near-copies": lambda run, case: (
+            case.example.cohort == "down" and place(case) in copied(run)
+        ),
+        "D_down that has none": lambda run, case: (
+            case.example.cohort == "down" and place(case) not in copied(run)
+        ),
     }
-    print("| the score, prior less conditional, as a membership attack | AUC |\n|---|---|")
+    out = {(arm, kind): outcome(runs, stage, kinds[kind]) for arm, stage in LEARNT.items() for kind in kinds}
+    table(
+        "memorized after the long training (and guessed), likelier by nats a token", LEARNT, kinds, out, str
+    )
+    showings = {
+        (arm, kind): shown(runs, stage, kinds[kind]) for arm, stage in LEARNT.items() for kind in kinds
+    }
+    table(
+        "times that a text was shown in the long training, on average",
+        LEARNT,
+        kinds,
+        showings,
+        "{:.1f}".format,
+    )
+
+    told = {name: membership(runs, cohort, stage) for name, cohort, stage in (
+        ("one subject", "down", "conditional"), ("the prior's own distribution", "own", "own")
+    )}  # fmt: skip
+    print("The score as a membership attack on D_down, its members against the other twin's (AUC):\n")
     for name, auc in told.items():
-        print(
-            f"| members: {name}; others: the other twin's | {auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f}) |"
-        )
+        print(f"- D_down of {name}: {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})")
     copies = over_seeds([nearer(run) for run in runs])
-    print(f"| near-copies of D_down, among public texts of the target domain | {interval(copies)} |\n")
+    print(f"- near-copies of D_down against public texts of the subject, in the pool: {interval(copies)}\n")
 
-    target, near = found["CoLoR", KINDS[0]], found["CoLoR", "near-copy"]
     more = over_seeds(
-        [
-            fmean(
-                enriched(run, ARMS["CoLoR"], "near-copy", twin) - enriched(run, ARMS["CoLoR"], KINDS[0], twin)
-                for twin in TWINS
-            )
-            for run in runs
-        ]
+        [enrichment(run, CHOSEN["CoLoR"], NEAR) - enrichment(run, CHOSEN["CoLoR"], TARGET) for run in runs]
     )
-    print(f"- enrichment of the target >= {RATIO:g}: {verdict(target.low >= RATIO)}")
+    least = found["CoLoR", TARGET].low
+    print(f"- enrichment of the subject >= {RATIO:g} under CoLoR: {verdict(least >= RATIO)}")
+    print(f"- near-copies are enriched more, by {interval(more)}: {verdict(more.low > 0)}")
     print(
-        f"- near-copies enriched more than the target ({interval(near)}), by {interval(more)}: {verdict(more.low > 0)}"
+        f"- AUC of the score on D_down of one subject >= {LEAST}: {verdict(told['one subject'].low >= LEAST)}"
     )
-    print(f"- no gain in distribution: at most {MARGIN} nats a token: {verdict(own.high <= MARGIN)}")
-    auc = told["D_down of the target domain"]
-    print(f"- AUC of the score on D_down >= {LEAST}: {verdict(auc.low >= LEAST)}")
+
+
+def table(
+    title: str, rows: Mapping, columns: Mapping | tuple, cells: Mapping, written: Callable[..., str]
+) -> None:
+    """Print a table of Markdown."""
+    print(f"| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+    for row in rows:
+        print(f"| {row} | {' | '.join(written(cells[row, column]) for column in columns)} |")
+    print()
 
 
 def read(path: Path) -> Facts:
@@ -117,15 +118,15 @@ def verdict(holds: bool) -> str:
 
 def interval(found: Estimate) -> str:
     """With its 95 % interval, where seeds tell one."""
-    bounds = "" if found.method == "unknown" else f" ({found.low:.3f} to {found.high:.3f})"
-    return f"{found.value:.3f}{bounds}"
+    bounds = "" if found.method == "unknown" else f" ({found.low:.2f} to {found.high:.2f})"
+    return f"{found.value:.2f}{bounds}"
 
 
 def kind_of(run: Facts, example: Example) -> str:
     """What a candidate is."""
     if example.cohort is not None:
-        return "ten-fold duplicate" if example.repetition == OFTEN else "near-copy"
-    return KINDS[0] if matches(example.source, makeup(run.recipe, "down").paths) else "other"
+        return OFTEN if example.repetition == TIMES else NEAR
+    return TARGET if matches(example.source, makeup(run.recipe, "down").paths) else OTHER
 
 
 @cache
@@ -134,38 +135,63 @@ def known(run: Facts) -> dict[str, Example]:
     return {e.id: e for e in run.ledger.examples(probed=False)}
 
 
-def taken(run: Facts, stage: str, twin: str) -> dict[str, int]:
-    """Example -> how many copies a learner was given to read."""
-    found = run.readings(run.walks[twin, stage].id, "selection_taken")
-    return {name: int(values[0]) for name, values in found.items()}
+def place(case: Case) -> tuple[str, int]:
+    """Where an example is from; a near-copy is from where its original is."""
+    return case.example.source, case.example.first_line
 
 
-def sizes(run: Facts, kind: str, twin: str) -> int:
-    """Copies of a kind in the pool of a twin, before anything is de-duplicated."""
-    return sum(
-        e.repetition or 1
-        for e in known(run).values()
-        if (e.cohort, e.half) in ((None, None), ("pool", twin)) and kind_of(run, e) == kind
+@cache
+def copied(run: Facts) -> frozenset[tuple[str, int]]:
+    """Where the originals of near-copies are from."""
+    return frozenset(
+        place(c) for c in run.cases if c.example.cohort == "pool" and c.example.repetition != TIMES
     )
 
 
-def count(run: Facts, stage: str, kind: str, twin: str) -> tuple[int, int]:
-    """Of what was taken: copies of a kind, and all."""
-    found: Counter[str] = Counter()
-    for name, copies in taken(run, stage, twin).items():
-        found[kind_of(run, known(run)[name])] += copies
-    return found[kind], found.total()
+def shares(run: Facts, counted: Mapping[str, float]) -> Mapping[str, float]:
+    """Kind -> its share of copies, of which `counted` tells how many there are by example."""
+    found = dict.fromkeys((TARGET, OFTEN, NEAR, OTHER), 0.0)
+    for name, copies in counted.items():
+        found[kind_of(run, known(run)[name])] += copies / sum(counted.values())
+    return found
 
 
-def enriched(run: Facts, stage: str, kind: str, twin: str) -> float:
-    """Share of a kind in what was taken, over its share in the pool as it came."""
-    some, total = count(run, stage, kind, twin)
-    return some / total / (sizes(run, kind, twin) / sum(sizes(run, k, twin) for k in (*KINDS, "other")))
+def enrichment(run: Facts, stage: str, kind: str) -> float:
+    """Share of a kind in what was taken over its share in the pool as it came, mean of both twins."""
+    ratios = []
+    for twin in TWINS:
+        pool = {
+            e.id: e.repetition or 1
+            for e in known(run).values()
+            if (e.cohort, e.half) in ((None, None), ("pool", twin))
+        }
+        taken = run.readings(run.walks[twin, stage].id, "selection_taken")
+        ratios.append(shares(run, {k: v[0] for k, v in taken.items()})[kind] / shares(run, pool)[kind])
+    return fmean(ratios)
 
 
-def updates(run: Facts, stage: str, twin: str) -> list[tuple[int, dict[str, float]]]:
-    """What a learner told of its steps."""
-    return run.ledger.updates(run.walks[twin, stage].id)
+def outcome(runs: list[Facts], stage: str, belongs: Callable[[Facts, Case], bool]) -> str:
+    """Of the texts of a kind, in all runs: how many came out of the twin that was to see them and not of the other."""
+    pairs, gains = [], []
+    for run in runs:
+        for case in (c for c in run.cases if belongs(run, c)):
+            pairs.append(run.arms(stage, case, "exact", run.definitions[0]))
+            mine, others = (
+                fmean(scores(run, stage, twin, case).logprobs) for twin in (case.exposed, case.control)
+            )
+            gains.append(mine - others)
+    memorized = sum(bool(pair and pair[0] and not pair[1]) for pair in pairs)
+    guessed = sum(bool(pair and pair[1]) for pair in pairs)
+    return f"{memorized} of {len(pairs)} ({guessed}), {fmean(gains):+.2f}"
+
+
+def shown(runs: list[Facts], stage: str, belongs: Callable[[Facts, Case], bool]) -> float:
+    """Showings of a text of a kind to the twin that was to see it, by the ledger's exposures."""
+    times = []
+    for run in runs:
+        counted = {(row[0], row[1]): row[4] for row in run.ledger.shown() if row[2] == stage}
+        times += [counted.get((c.example.id, c.exposed), 0) for c in run.cases if belongs(run, c)]
+    return fmean(times)
 
 
 def scores(run: Facts, stage: str, twin: str, case: Case) -> Scores:
@@ -175,35 +201,26 @@ def scores(run: Facts, stage: str, twin: str, case: Case) -> Scores:
     return found
 
 
-def held_out(run: Facts, stage: str, cohort: str) -> float:
-    """Nats a token of the targets of a cohort, each under the twin that was not shown it in any stage."""
-    unseen = [scores(run, stage, c.control, c) for c in run.cases if c.example.cohort == cohort]
-    return fmean(-fmean(s.logprobs) for s in unseen)
-
-
 def membership(runs: list[Facts], cohort: str, stage: str) -> Interval:
     """Each text that tells what is wanted is a member under one twin and a non-member under the other."""
     members, others, names = [], [], []
     for number, run in enumerate(runs):
-        for case in run.cases:
-            if case.example.cohort == cohort:
-                for twin, side in ((case.exposed, members), (case.control, others)):
-                    side.append(
-                        reference_difference(scores(run, stage, twin, case), scores(run, "prior", twin, case))
-                    )
-                names.append((number, case.example.id))
+        for case in (c for c in run.cases if c.example.cohort == cohort):
+            for twin, side in ((case.exposed, members), (case.control, others)):
+                after, before = (scores(run, s, twin, case) for s in (stage, "prior"))
+                side.append(reference_difference(after, before))
+            names.append((number, case.example.id))
     return area(members, others, clusters=(names, names)).interval
 
 
 def nearer(run: Facts) -> float:
-    """AUC of the score by which a learner chose: its near-copies among public texts of the target domain."""
+    """AUC of the score that was selected by: near-copies against public texts of the subject, mean of both twins."""
     areas = []
     for twin in TWINS:
-        found = run.readings(run.walks[twin, ARMS["CoLoR"]].id, "selection_score")
-        sides: dict[str, list[float]] = {kind: [] for kind in (*KINDS, "other")}
-        for name, values in found.items():
-            sides[kind_of(run, known(run)[name])].append(values[0])
-        areas.append(area(sides["near-copy"], sides[KINDS[0]]).interval.value)
+        sides: dict[str, list[float]] = {TARGET: [], OFTEN: [], NEAR: [], OTHER: []}
+        for name, (score,) in run.readings(run.walks[twin, CHOSEN["CoLoR"]].id, "selection_score").items():
+            sides[kind_of(run, known(run)[name])].append(score)
+        areas.append(area(sides[NEAR], sides[TARGET]).interval.value)
     return fmean(areas)
 
 
