@@ -76,6 +76,7 @@ def job() -> Job:
         seed=7,
         examples=OFFERED,
         probes=[],
+        contexts={},
         time=32,
         folder=Path(),
         scorer=lambda name: {},
