@@ -83,7 +83,7 @@ def _ensemble(asked: Acquisition) -> Ensemble:
         hidden=asked.hidden,
         steps=asked.updates,
         learning_rate=asked.rate,
-        weight_decay=asked.decay,
+        anchor=asked.anchor,
     )
 
 

@@ -88,10 +88,10 @@ class Informed(Acquisition):
     """Units of each head's hidden layer."""
     updates: Positive = 200
     """Updates of a round."""
-    rate: Annotated[float, Field(gt=0)] = 3e-3
+    rate: Annotated[float, Field(gt=0)] = 1e-2
     """Learning rate of the heads."""
-    decay: Weight = 1e-2
-    """Weight decay of the heads."""
+    anchor: Weight = 0.3
+    """Pull back to where each head began, beside one label (arXiv 1810.05546)."""
 
 
 class Bald(Informed):

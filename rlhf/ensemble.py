@@ -37,10 +37,11 @@ class Ensemble:
     """Units of the hidden layer. The paper's heads on 4,096 features have 2,048 and 256."""
     steps: int = 200
     """Updates."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     """Of Adam."""
-    weight_decay: float = 1e-2
-    """Decoupled weight decay: without any, a head that has told its pairs apart grows ever surer of all others."""
+    anchor: float = 0.3
+    """Weight of the pull back to where a head began, beside one label: a prior (arXiv 1810.05546). Without it a head
+    that has told its few pairs apart is sure of all others too, and the heads' disagreement says nothing."""
 
     def __post_init__(self) -> None:
         if self.heads < 2:
@@ -48,6 +49,10 @@ class Ensemble:
         for name in ("hidden", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected `{name}` to be positive, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"expected `learning_rate` to be positive, got {self.learning_rate}")
+        if not self.anchor >= 0:
+            raise ValueError(f"expected `anchor` to be 0 or more, got {self.anchor}")
 
 
 def scores(heads: Heads, features: Array) -> Array:
@@ -82,12 +87,15 @@ def fit(ensemble: Ensemble, preferred: Array, rejected: Array, real: Array, key:
         "bias": jnp.zeros((ensemble.heads, ensemble.hidden)),
         "out": jax.random.normal(last, (ensemble.heads, ensemble.hidden)) / jnp.sqrt(ensemble.hidden),
     }
-    adam = optax.adamw(ensemble.learning_rate, weight_decay=ensemble.weight_decay)
+    begun, adam = heads, optax.adam(ensemble.learning_rate)
+    inputs = {"in": width, "bias": width, "out": ensemble.hidden}
 
     def loss(heads: Heads) -> Array:
         losses = -jax.nn.log_sigmoid(leads(heads, preferred, rejected))
-        # Each head has its own mean: the sum over heads does not mix their gradients.
-        return jnp.sum(losses * real) / jnp.maximum(jnp.sum(real), 1.0)
+        # In units of the deviation with which they begin, so that the pull is that of their own prior.
+        moved = sum(inputs[name] * jnp.sum(jnp.square(heads[name] - begun[name])) for name in heads)
+        # A sum over heads does not mix their gradients.
+        return (jnp.sum(losses * real) + 0.5 * ensemble.anchor * moved) / jnp.maximum(jnp.sum(real), 1.0)
 
     def step(state: tuple[Heads, Any], _: None) -> tuple[tuple[Heads, Any], None]:
         heads, moments = state
