@@ -67,6 +67,7 @@ def job() -> Job:
         seed=7,
         examples=examples,
         probes=probes,
+        contexts={},
         time=1 + max(len(tokenizer.encode(text)) for text in TEXTS),
         folder=Path(),
         scorer=lambda name: {},
