@@ -22,7 +22,13 @@ from rlhf.acquisition import nearest
 from rlhf.model import Decoder
 from rlhf.presets import preset
 
-ARMS = {"random": "", "random, twice the labels": "-double", "bald": "-bald", "balpm": "-balpm"}
+ARMS = {
+    "random": "",
+    "random, twice the labels": "-double",
+    "bald": "-bald",
+    "powerbald": "-power",
+    "balpm": "-balpm",
+}
 """Arm -> what the names of its stages end in, in the runs that all arms share."""
 TWINS = ("A", "B")
 NEIGHBOUR = 13
