@@ -38,8 +38,11 @@ STAGES = "stages"
 class _Steps(Hook):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self.all = 0
+        """Steps that the stage has in all, known when it has started."""
 
     def on_stage_started(self, event: StageStarted) -> None:
+        self.all = event.steps
         if event.first:
             self._progress.say(f"goes on after step {event.first} of {event.steps}")
             self._progress.skip(event.first)
@@ -129,7 +132,8 @@ class Instruments:
         folder.mkdir(exist_ok=True)
         steps = steps_of(setting, twin, leg.stage)
         auditor, metrics = Auditor(folder / "exposures.jsonl"), MetricsFile(folder / METRICS)
-        hooks: list[Hook] = [auditor, metrics, _Steps(progress)]
+        counted = _Steps(progress)
+        hooks: list[Hook] = [auditor, metrics, counted]
         timeline = None
         if self.passing is not None:
             timeline = Timeline(
@@ -147,6 +151,7 @@ class Instruments:
             except Unusable as error:
                 raise BadInput(" ".join(str(error).split())) from None
             trained = seconds()
+        steps = counted.all  # fewer than reckoned where pairs were chosen that are shown seldom
         final = self._asked(leg, result, needed, steps, progress)
         return Finished(
             stage=StageRecord(

@@ -100,6 +100,64 @@ class RandomSelect(Selecting):
 Select: TypeAlias = ColorSelect | ConditionalSelect | RandomSelect
 
 
+class Acquisition(Section):
+    """Have only some of the pairs labelled, chosen in rounds: the reward model learns from those alone."""
+
+    labels: Positive
+    """Pairs that are labelled."""
+    round: Positive
+    """Pairs of a round; what is chosen next follows from those before. The first round is drawn at random."""
+    draws: Positive = 1
+    """Pairs of each example in the pool: its true continuation against so many sampled ones."""
+
+
+class RandomAcquisition(Acquisition):
+    """Whatever comes."""
+
+    by: Literal["random"]
+
+
+class Informed(Acquisition):
+    """By an ensemble of heads on the parent's frozen features, trained from scratch after each round."""
+
+    heads: Annotated[int, Field(ge=2)] = 5
+    """Heads of the ensemble."""
+    hidden: Positive = 64
+    """Units of each head's hidden layer."""
+    updates: Positive = 200
+    """Updates of a round."""
+    rate: Annotated[float, Field(gt=0)] = 1e-2
+    """Learning rate of the heads."""
+    anchor: Weight = 0.3
+    """Pull back to where each head began, beside one label (arXiv 1810.05546)."""
+
+
+class Bald(Informed):
+    """The pairs that the heads disagree most about (arXiv 1112.5745)."""
+
+    by: Literal["bald"]
+
+
+class PowerBald(Informed):
+    """With a chance in proportion to a power of their disagreement (arXiv 2106.12059)."""
+
+    by: Literal["powerbald"]
+    power: Annotated[float, Field(gt=0)] = 1.0
+    """The power."""
+
+
+class BalPm(Informed):
+    """The pairs that they disagree about, of prompts far from those that are labelled (arXiv 2406.10023)."""
+
+    by: Literal["balpm"]
+    weight: Weight = 0.01
+    """Of the prompts' entropy beside the disagreement."""
+    neighbour: Positive = 13
+    """k: a prompt's surroundings reach to its k-th nearest pair in the pool; at least `draws`."""
+    dimension: Annotated[float, Field(gt=0)] = 1.0
+    """d: the larger, the less it counts what is labelled near by."""
+
+
 class StageSection(Section):
     """What every stage has."""
 
@@ -182,6 +240,8 @@ class RewardStage(StageSection):
     """Tokens of what stands before an example in its file that its pair is drawn and shown behind."""
     centering: Weight = 0.0
     """Weight of the square of the two scores' sum, which holds scores about zero (arXiv 2312.09244)."""
+    acquire: Annotated[RandomAcquisition | Bald | PowerBald | BalPm | None, Field(discriminator="by")] = None
+    """Have only some pairs labelled, and learn from those alone; without it, all are."""
 
 
 class _OnPolicy(StageSection):

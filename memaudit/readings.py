@@ -4,7 +4,9 @@ By quantity, each of one example:
 
 - `filling_loss`, after every stage, of synthetic secrets: nats of the text behind the probe's prefix, summed; number 0
   has the true filling of the secret's slot, the others have other fillings. Exposure is made of it.
-- `preferred_reward`, `rejected_reward`, after a reward stage: its scores of both texts of a pair.
+- `preferred_reward`, `rejected_reward`, after a reward stage: its scores of both texts of a pair; numbered where an
+  example has several pairs, absent of the twin's own where none was labelled.
+- `acquired`, after a reward stage whose pairs were chosen: the round of each pair that was, numbered alike.
 - `filling_reward`, after a reward stage, of synthetic secrets: its score of the text, numbered as `filling_loss`.
 - `preferred_logprob`, `rejected_logprob`, `preferred_reference`, `rejected_reference`, after a stage of direct
   preference learning: nats of both continuations of a pair, summed, under the policy and under its parent.
@@ -23,6 +25,7 @@ A pair of an example that the twin does not see is made as its own are: the reje
 same parent, by the same rule, so that members and others differ in nothing but having been shown.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from memaudit.acquire import ACQUIRED
 from memaudit.attacks import nearest_distances
 from memaudit.contexts import Condition, Context
 from memaudit.methods import OnPolicy, Preference, Pretrain, RewardStage, Sft
@@ -43,6 +47,7 @@ from memaudit.training import PAIRS, load_pairs, save_pairs
 from probes import canaries
 from rlhf import reward
 from rlhf.batches import Pairs, Prompts, Rows, chunks, pad, rows
+from rlhf.events import RowIds
 from rlhf.generate import generate, row_keys
 from rlhf.greedy import recite
 from rlhf.model import Params
@@ -131,12 +136,15 @@ class Reader:
         )
         save_pairs(result.folder / UNSEEN, unseen)
         for pairs in (own, unseen):
-            names = [row[0] for row in pairs.preferred.ids]
+            whose = _counted(pairs.preferred.ids)
             for quantity, shown in (
                 ("preferred_reward", pairs.preferred),
                 ("rejected_reward", pairs.rejected),
             ):
-                yield from _numbered(quantity, [(name, 0) for name in names], _scored(scorer, shown))
+                yield from _numbered(quantity, whose, _scored(scorer, shown))
+        if config.acquire is not None:
+            with np.load(result.folder / ACQUIRED) as data:
+                yield from _numbered("acquired", _counted(own.preferred.ids), data["rounds"])
         if self.setting.recipe.audit.references:
             fillings, whose = self._fillings
             cohort = {e.id for e, _ in self._asked if e.cohort == config.cohort}
@@ -210,7 +218,7 @@ class Reader:
         for name in (PAIRS, UNSEEN):
             pairs = load_pairs(folder / name)
             for side, shown in (("preferred", pairs.preferred), ("rejected", pairs.rejected)):
-                whose = [(row[0], 0) for row in shown.ids]
+                whose = _counted(shown.ids)
                 for by, model in (("logprob", params), ("reference", parent)):
                     yield from _numbered(f"{side}_{by}", whose, reference_logprobs(decoder, model, shown))
 
@@ -254,6 +262,16 @@ def _selection(path: Path) -> Iterator[Reading]:
     ):
         whose = [(name, 0) for name, known in zip(ids, there, strict=True) if known]
         yield from _numbered(quantity, whose, values[there])
+
+
+def _counted(ids: Sequence[RowIds]) -> list[tuple[str, int]]:
+    """The example of each row, with how many rows before are its own."""
+    seen: Counter[str] = Counter()
+    found = []
+    for (name,) in ids:
+        found.append((name, seen[name]))
+        seen[name] += 1
+    return found
 
 
 def _scored(scorer: reward.RewardModel, shown: Rows) -> np.ndarray:

@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError
 
 from memaudit.errors import BadInput
 from memaudit.methods import (
+    Acquisition,
+    BalPm,
     Grpo,
     Mdpo,
     Name,
@@ -183,6 +185,14 @@ def makeup(recipe: Recipe, cohort: str) -> Makeup:
     )
 
 
+def acquisition_of(recipe: Recipe, stage: str) -> Acquisition | None:
+    """How the pairs that a stage learns from are chosen; None: it learns from none, or from all."""
+    config = recipe.stages[stage]
+    if isinstance(config, Preference):
+        return acquisition_of(recipe, config.pairs)
+    return config.acquire if isinstance(config, RewardStage) else None
+
+
 def needed(config: StageSection) -> dict[Reference, str]:
     """The settings of a stage that name other stages, and the stages that they name."""
     table = config.model_dump(by_alias=True)
@@ -240,6 +250,8 @@ def _check_graph(recipe: Recipe) -> None:
                 f"stages.{name}.conditional: expected pairs with a context to corrupt, got those of {config.pairs!r} "
                 f"without any: set stages.{config.pairs}.context, or conditional = false"
             )
+        if isinstance(config, RewardStage) and config.acquire:
+            _check_acquisition(f"stages.{name}.acquire", config.acquire, recipe.cohorts)
     ordered(recipe)
     if not cohort_names(recipe):
         raise BadInput(
@@ -270,6 +282,32 @@ def _check_endings(name: str, config: Ppo) -> None:
         raise BadInput(f"stages.{name}.{rules[1]}: expected one rule, got {rules[0]} as well: leave one out")
     if rules and not config.stop:
         raise BadInput(f"stages.{name}.{rules[0]}: expected stop = true beside it, got false: set stop")
+
+
+def _check_acquisition(key: str, asked: Acquisition, cohorts: Cohorts) -> None:
+    """The pool has to hold what is asked of it, until the last round."""
+    examples = sum(cohorts.strata.values())
+    pairs = examples * asked.draws
+    if asked.labels > pairs:
+        raise BadInput(
+            f"{key}.labels: expected at most {pairs}, which is {examples} examples of a half times draws = "
+            f"{asked.draws}, got {asked.labels}: set `labels` lower, or more draws"
+        )
+    if asked.round > asked.labels:
+        raise BadInput(f"{key}.round: expected at most labels = {asked.labels}, got {asked.round}")
+    if not isinstance(asked, BalPm):
+        return
+    if asked.neighbour < asked.draws:
+        raise BadInput(
+            f"{key}.neighbour: expected at least draws = {asked.draws}, as a prompt's copies have no distance from it, "
+            f"got {asked.neighbour}"
+        )
+    left = pairs - (asked.labels - 1) // asked.round * asked.round
+    if asked.labels > asked.round and asked.neighbour >= left:
+        raise BadInput(
+            f"{key}.neighbour: expected less than the {left} pairs that are left before the last round, got "
+            f"{asked.neighbour}: set it or `labels` lower, or more draws"
+        )
 
 
 def _check_divisors(name: str, config: StageSection) -> None:

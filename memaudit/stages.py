@@ -16,7 +16,7 @@ from memaudit.cohorts import Population
 from memaudit.contexts import Context, corruptible
 from memaudit.errors import BadInput
 from memaudit.methods import Pretrain, RewardStage, StageSection
-from memaudit.recipe import Recipe, cohort_of, context_of, uses
+from memaudit.recipe import Recipe, acquisition_of, cohort_of, context_of, uses
 from memaudit.records import Example, Probe
 from memaudit.references import references, replaced
 from memaudit.training import PAIRS, Job, rows_of, train
@@ -60,6 +60,7 @@ _ASKING = (
     "training.py",
     "contexts.py",
     "select.py",
+    "acquire.py",
     "instruments.py",
     "extraction.py",
     "timeline.py",
@@ -123,12 +124,17 @@ def _probes(setting: Setting, twin: str, stage: str) -> list[Probe]:
 
 
 def steps_of(setting: Setting, twin: str, stage: str) -> int:
-    """Steps that a stage takes: as asked, or as many as show every example as often as it is to be shown."""
+    """Steps that a stage takes: as asked, or as many as show every example as often as it is to be shown.
+
+    Where pairs are still to be chosen, the most that it can take: the examples that are shown most often may be.
+    """
     config = setting.recipe.stages[stage]
     if isinstance(config, Pretrain):
         return config.steps
-    showings = sum(e.repetition or 0 for e in shown_to(setting, twin, stage))
-    return -(-showings // rows_of(config))
+    times = [e.repetition or 0 for e in shown_to(setting, twin, stage)]
+    if asked := acquisition_of(setting.recipe, stage):
+        times = sorted(times * asked.draws, reverse=True)[: asked.labels]
+    return -(-sum(times) // rows_of(config))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from memaudit.acquire import acquired
 from memaudit.contexts import Condition, Context
 from memaudit.errors import BadInput
 from memaudit.methods import (
@@ -69,21 +70,25 @@ class Job:
     model: Callable[[str], Params]
     """Name of a stage that is done -> its language model."""
 
-    def order(self, batch: int) -> np.ndarray:
-        """The order of showing the probes' examples, each as often as its stratum says."""
+    def order(self, batch: int, pairs: Pairs | None = None) -> np.ndarray:
+        """The order of showing the probes' examples, or some pairs of theirs, each as often as its stratum says."""
         times = {e.id: e.repetition or 0 for e in self.examples}
-        return schedule([times[p.example_id] for p in self.probes], batch, self.seed)
+        ids = (
+            [p.example_id for p in self.probes] if pairs is None else [row[0] for row in pairs.preferred.ids]
+        )
+        return schedule([times[name] for name in ids], batch, self.seed)
 
     def start(self, probe: Probe, condition: Condition = Condition.TRUE) -> list[int]:
         """What stands before a target: the begin of text, the example's context if it has one, the prefix."""
         context = self.contexts.get(probe.example_id)
         return [self.tokenizer.bos, *(context.under(condition) if context else ()), *probe.prefix_tokens]
 
-    def prompts(self, *, whole: bool) -> Prompts:
-        """The probes' prefixes as prompts, or the whole examples; each behind its context."""
-        sequences = [[*self.start(p), *(p.target_tokens if whole else ())] for p in self.probes]
+    def prompts(self, *, whole: bool, copies: int = 1) -> Prompts:
+        """The probes' prefixes as prompts, or the whole examples; each behind its context, and `copies` times over."""
+        probes = [p for p in self.probes for _ in range(copies)]
+        sequences = [[*self.start(p), *(p.target_tokens if whole else ())] for p in probes]
         tokens, lengths = pad(sequences, max(map(len, sequences)), self.tokenizer.pad)
-        return Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in self.probes))
+        return Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in probes))
 
     @property
     def key(self) -> jax.Array:
@@ -186,20 +191,33 @@ def _sft(config: Sft, job: Job) -> Params:
 
 
 def _reward(config: RewardStage, job: Job) -> dict[str, Any]:
+    draws = 1 if config.acquire is None else config.acquire.draws
+    prompts = job.prompts(whole=False, copies=draws)
     pairs = reward.sample_pairs(
         job.parent,
-        job.prompts(whole=False),
-        [p.target_tokens for p in job.probes],
+        prompts,
+        [p.target_tokens for p in job.probes for _ in range(draws)],
         decoder=job.decoder,
         key=job.key,
         time=job.time,
         pad=job.tokenizer.pad,
     )
+    if config.acquire is not None:
+        pairs = acquired(
+            config.acquire,
+            prompts,
+            pairs,
+            decoder=job.decoder,
+            params=job.parent,
+            layout=job.stage.layout,
+            seed=job.seed,
+            folder=job.folder,
+        )
     save_pairs(job.folder / PAIRS, pairs)
     model = reward.train(
         job.parent,
         pairs,
-        job.order(config.batch),
+        job.order(config.batch, pairs),
         reward.RewardConfig(optimiser=optimiser(config), centering=config.centering),
         decoder=job.decoder,
         stage=job.stage,
@@ -289,7 +307,7 @@ def _preference(config: Preference, job: Job) -> Params:
     return preference.train(
         job.parent,
         pairs,
-        job.order(config.batch),
+        job.order(config.batch, pairs),
         preference.PreferenceConfig(
             optimiser=optimiser(config),
             beta=config.beta,
