@@ -45,7 +45,7 @@ class Setting:
         return 1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in self.population.probes)
 
 
-_ASKING = ("training.py", "instruments.py", "extraction.py", "timeline.py", "readings.py")
+_ASKING = ("training.py", "instruction.py", "instruments.py", "extraction.py", "timeline.py", "readings.py")
 
 
 @cache

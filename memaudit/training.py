@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from memaudit.errors import BadInput
+from memaudit.instruction import Instructor
 from memaudit.methods import (
     Cdpo,
     Direct,
@@ -129,7 +130,8 @@ def _goldfish(config: TokenStage, seed: int) -> goldfish.Goldfish | None:
     return goldfish.Random(every=asked.every, seed=seed)
 
 
-def _pretrain(config: Pretrain, job: Job) -> Params:
+def pretraining(config: Pretrain, job: Job) -> tuple[Rows, np.ndarray]:
+    """The windows of a pretraining stage, and the order in which it shows them."""
     t = job.tokenizer
     if config.infill:
         if t.prefix is None or t.suffix is None or t.middle is None:
@@ -141,14 +143,31 @@ def _pretrain(config: Pretrain, job: Job) -> Params:
         texts = [infill.of_text(e.text, index, t.encode) for index, e in enumerate(job.examples)]
     else:
         texts = t.encode_batch([e.text for e in job.examples])
-    windows = pack(
-        [[t.bos, *ids, t.eos] for ids in texts], [e.id for e in job.examples], time=config.window, fill=t.pad
-    )
-    order = epochs(len(windows.tokens), config.batch, config.steps, job.seed)
-    return _learn(config, job, windows, order)
+    if config.instruct:
+        instructor = Instructor(section=config.instruct, tokenizer=t, seed=job.seed, stage=job.stage.name)
+        windows = instructor.windows(job.examples, texts, time=config.window)
+    else:
+        windows = pack(
+            [[t.bos, *ids, t.eos] for ids in texts],
+            [e.id for e in job.examples],
+            time=config.window,
+            fill=t.pad,
+        )
+    return windows, epochs(len(windows.tokens), config.batch, config.steps, job.seed)
 
 
-def _sft(config: Sft, job: Job) -> Params:
+def _pretrain(config: Pretrain, job: Job) -> Params:
+    return _learn(config, job, *pretraining(config, job))
+
+
+def finetuning(config: Sft, job: Job) -> tuple[Rows, np.ndarray]:
+    """The rows of a fine-tuning stage, and the order in which it shows them."""
+    order = job.order(config.batch)
+    if config.instruct:
+        instructor = Instructor(
+            section=config.instruct, tokenizer=job.tokenizer, seed=job.seed, stage=job.stage.name
+        )
+        return instructor.rows(job.examples, job.probes, time=job.time, loss_on=config.loss_on), order
     shown = rows(
         [[job.tokenizer.bos, *p.prefix_tokens] for p in job.probes],
         [p.target_tokens for p in job.probes],
@@ -157,7 +176,11 @@ def _sft(config: Sft, job: Job) -> Params:
         fill=job.tokenizer.pad,
         loss_on=config.loss_on,
     )
-    return _learn(config, job, shown, job.order(config.batch))
+    return shown, order
+
+
+def _sft(config: Sft, job: Job) -> Params:
+    return _learn(config, job, *finetuning(config, job))
 
 
 def _reward(config: RewardStage, job: Job) -> dict[str, Any]:
