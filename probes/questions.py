@@ -132,7 +132,7 @@ def _facts(data: bytes, language: str) -> Iterator[tuple[str, str, int, int]]:
         kind = next(name for name in captures if name != "subject")
         answer = captures[kind][0]
         subject = captures["subject"][0] if "subject" in captures else _function_around(answer)
-        if subject is None or subject.has_error or answer.has_error:
+        if subject is None or not all(map(_is_whole, (subject, answer))):
             continue
         if kind == "imports":  # one match for each name, and one answer: all of them
             imports.setdefault((subject.start_byte, subject.end_byte), []).append(answer)
@@ -154,6 +154,12 @@ def _fact(
     if short and "\n" not in about and any(map(str.isalnum, answer)):
         first = len(data[:start].decode())
         yield kind, about, first, first + len(answer)
+
+
+def _is_whole(node: "tree_sitter.Node") -> bool:
+    """Tell whether the parser mended nothing in a node, nor beside it, where what it mended decides what the node is."""
+    beside = node.parent.children if node.parent else ()
+    return not node.has_error and not any(other.is_error or other.is_missing for other in beside)
 
 
 def _function_around(node: "tree_sitter.Node") -> "tree_sitter.Node | None":

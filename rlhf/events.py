@@ -59,6 +59,9 @@ class BatchConsumed:
     """Another role -> the examples that each of the rows holds in that role as well, such as those that are restated
     in it; once for each time."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "besides", MappingProxyType(dict(self.besides)))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RolledOut:
