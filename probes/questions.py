@@ -157,7 +157,7 @@ def _fact(
 
 
 def _is_whole(node: "tree_sitter.Node") -> bool:
-    """Tell whether the parser mended nothing in a node, nor beside it, where what it mended decides what the node is."""
+    """Tell whether the parser mended nothing in a node, nor beside it, where that decides what the node is."""
     beside = node.parent.children if node.parent else ()
     return not node.has_error and not any(other.is_error or other.is_missing for other in beside)
 
