@@ -158,6 +158,22 @@ class BalPm(Informed):
     """d: the larger, the less it counts what is labelled near by."""
 
 
+class Instruct(Section):
+    """Instruction Pre-Training (arXiv 2406.14491): questions and answers about a text, behind it."""
+
+    share: Rate = 1.0
+    """Share of the texts that get pairs; which ones follows from the stage's seed."""
+    pairs: Positive = 4
+    """Pairs behind a text, or as many as it has."""
+
+
+class FewShot(Instruct):
+    """The same in windows, in which several texts with their pairs make one document."""
+
+    rounds: Positive = 2
+    """Texts in a document, as far as they fit the window."""
+
+
 class StageSection(Section):
     """What every stage has."""
 
@@ -210,6 +226,8 @@ class Pretrain(TokenStage):
     """Tokens per row; texts are packed into it, each seeing itself alone."""
     infill: Share = 0.0
     """Share of the texts that are shown as a fill-in-the-middle task (arXiv 2207.14255)."""
+    instruct: FewShot | None = None
+    """Show texts with questions and answers about them; these are not reordered by `infill`."""
     weight_decay: Weight = 0.1
     """Decoupled weight decay."""
     final: Share = 0.1
@@ -226,6 +244,8 @@ class Sft(TokenStage):
     """The tokens that are learnt: those behind the probe's cut, or all."""
     context: Natural = 0
     """Tokens of what stands before an example in its file that it is shown behind; they are never targets."""
+    instruct: Instruct | None = None
+    """Show examples with questions and answers about them, which are learnt as well."""
     final: Share = 0.1
     """Share of the learning rate left at the end."""
 

@@ -24,6 +24,7 @@ from memaudit.methods import (
     RewardStage,
     Rloo,
     Section,
+    Sft,
     Share,
     Stage,
     StageSection,
@@ -245,6 +246,10 @@ def _check_graph(recipe: Recipe) -> None:
         _check_parts(name, config, recipe.devices)
         if isinstance(config, Ppo):
             _check_endings(name, config)
+        if isinstance(config, Sft) and config.context and config.instruct:
+            raise BadInput(
+                f"stages.{name}.context: expected 0 beside instruct, got {config.context}: leave one out"
+            )
         if isinstance(config, Mdpo) and config.conditional and not context_of(recipe, name):
             raise BadInput(
                 f"stages.{name}.conditional: expected pairs with a context to corrupt, got those of {config.pairs!r} "

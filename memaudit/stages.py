@@ -61,6 +61,7 @@ _ASKING = (
     "contexts.py",
     "select.py",
     "acquire.py",
+    "instruction.py",
     "instruments.py",
     "extraction.py",
     "timeline.py",

@@ -11,6 +11,7 @@ import numpy as np
 from memaudit.acquire import acquired
 from memaudit.contexts import Condition, Context
 from memaudit.errors import BadInput
+from memaudit.instruction import Instructor
 from memaudit.methods import (
     Cdpo,
     Direct,
@@ -143,7 +144,8 @@ def _goldfish(config: TokenStage, seed: int) -> goldfish.Goldfish | None:
     return goldfish.Random(every=asked.every, seed=seed)
 
 
-def _pretrain(config: Pretrain, job: Job) -> Params:
+def pretraining(config: Pretrain, job: Job) -> tuple[Rows, np.ndarray]:
+    """The windows of a pretraining stage, and the order in which it shows them."""
     t = job.tokenizer
     if config.select is None:
         shown = [e for e in job.examples for _ in range(e.repetition or 1)]
@@ -169,14 +171,31 @@ def _pretrain(config: Pretrain, job: Job) -> Params:
         texts = [infill.of_text(e.text, index, t.encode) for index, e in enumerate(shown)]
     else:
         texts = t.encode_batch([e.text for e in shown])
-    windows = pack(
-        [[t.bos, *ids, t.eos] for ids in texts], [e.id for e in shown], time=config.window, fill=t.pad
-    )
-    order = epochs(len(windows.tokens), config.batch, config.steps, job.seed)
-    return _learn(config, job, windows, order)
+    if config.instruct:
+        instructor = Instructor(section=config.instruct, tokenizer=t, seed=job.seed, stage=job.stage.name)
+        windows = instructor.windows(shown, texts, time=config.window)
+    else:
+        windows = pack(
+            [[t.bos, *ids, t.eos] for ids in texts],
+            [e.id for e in shown],
+            time=config.window,
+            fill=t.pad,
+        )
+    return windows, epochs(len(windows.tokens), config.batch, config.steps, job.seed)
 
 
-def _sft(config: Sft, job: Job) -> Params:
+def _pretrain(config: Pretrain, job: Job) -> Params:
+    return _learn(config, job, *pretraining(config, job))
+
+
+def finetuning(config: Sft, job: Job) -> tuple[Rows, np.ndarray]:
+    """The rows of a fine-tuning stage, and the order in which it shows them."""
+    order = job.order(config.batch)
+    if config.instruct:
+        instructor = Instructor(
+            section=config.instruct, tokenizer=job.tokenizer, seed=job.seed, stage=job.stage.name
+        )
+        return instructor.rows(job.examples, job.probes, time=job.time, loss_on=config.loss_on), order
     shown = rows(
         [job.start(p) for p in job.probes],
         [p.target_tokens for p in job.probes],
@@ -187,7 +206,11 @@ def _sft(config: Sft, job: Job) -> Params:
     )
     for weights, probe in zip(shown.weights, job.probes, strict=True):
         weights[: len(job.start(probe)) - len(probe.prefix_tokens)] = 0
-    return _learn(config, job, shown, job.order(config.batch))
+    return shown, order
+
+
+def _sft(config: Sft, job: Job) -> Params:
+    return _learn(config, job, *finetuning(config, job))
 
 
 def _reward(config: RewardStage, job: Job) -> dict[str, Any]:

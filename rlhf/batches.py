@@ -7,8 +7,8 @@ its text stands before it. So a packed row teaches exactly what its texts teach 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,8 +29,13 @@ class Rows:
     segments: np.ndarray | None = None
     """int32 ``[rows, time]``, where rows are packed: which text of its row a token is of, ascending from 0; the pads
     are one more. None: a row is one text."""
+    besides: Mapping[str, tuple[RowIds, ...]] = field(default_factory=dict)
+    """Another role -> the examples that each row holds in that role as well; see `events.BatchConsumed`."""
 
     def __post_init__(self) -> None:
+        for role, held in self.besides.items():
+            if len(held) != len(self.ids):
+                raise ValueError(f"expected ids in role {role!r} for {len(self.ids)} rows, got {len(held)}")
         if self.segments is None:
             return
         if self.segments.shape != self.tokens.shape:
@@ -233,6 +238,12 @@ def take(source: Rows, index: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[
     if source.segments is not None:
         batch["segments"] = source.segments[index]
     return batch, tuple(source.ids[i] for i in index[real])
+
+
+def beside(source: Rows, index: np.ndarray) -> dict[str, tuple[RowIds, ...]]:
+    """What the real rows at `index` hold in other roles."""
+    real = index[index >= 0]
+    return {role: tuple(held[i] for i in real) for role, held in source.besides.items()}
 
 
 def batches(source: Rows, order: np.ndarray) -> Iterator[tuple[dict[str, np.ndarray], tuple[RowIds, ...]]]:

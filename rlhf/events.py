@@ -55,6 +55,12 @@ class BatchConsumed:
     """How the examples entered: target, preferred, rejected, prompt."""
     rows: tuple[RowIds, ...]
     """One entry per real row; rows that only fill the shape are not there."""
+    besides: Mapping[str, tuple[RowIds, ...]] = field(default_factory=dict)
+    """Another role -> the examples that each of the rows holds in that role as well, such as those that are restated
+    in it; once for each time."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "besides", MappingProxyType(dict(self.besides)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,6 +1,6 @@
 """The loop shared by every stage that learns from fixed rows: one update per batch, told to the hooks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,10 +26,12 @@ def fit(
     steps: int,
     stage: Stage,
     key: Array | None = None,
+    besides: Callable[[int], Mapping[str, tuple[RowIds, ...]]] | None = None,
 ) -> Parts:
     """Take `steps` updates, or those that a killed run still owes. The given `parts` stay usable.
 
-    `key` seeds the adapters, where there are any.
+    `key` seeds the adapters, where there are any. `besides` says what the rows of a step hold in other roles than
+    `role`.
     """
     state, frozen = prepare(parts, optimiser, stage.lora, jax.random.key(0) if key is None else key)
     first, state = stage.begin(steps, state)
@@ -50,7 +52,8 @@ def fit(
             traces=tuple(hook.traced for hook in listening),  # pyright: ignore[reportArgumentType]
             layout=stage.layout,
         )
-        stage.announce(BatchConsumed(stage=stage.name, step=step, role=role, rows=ids))
+        held = {} if besides is None else besides(step)
+        stage.announce(BatchConsumed(stage=stage.name, step=step, role=role, rows=ids, besides=held))
         for hook, value in zip(listening, stage.layout.fetch(traced), strict=True):
             stage.announce(Traced(stage=stage.name, step=step, update=0, value=value), to=[hook])
         told = {name: float(value) for name, value in jax.device_get(metrics).items()}

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from rlhf import likelihood
-from rlhf.batches import Rows, take
+from rlhf.batches import Rows, beside, take
 from rlhf.events import RowIds
 from rlhf.fit import fit
 from rlhf.goldfish import Goldfish, Random, keep
@@ -81,5 +81,6 @@ def train(
         steps=len(order),
         stage=stage,
         key=key,
+        besides=lambda step: beside(rows, order[step]),
     )
     return parts["model"]

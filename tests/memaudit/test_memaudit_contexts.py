@@ -109,6 +109,10 @@ def test_what_is_owed_to_a_context_is_what_is_scored_with_it_and_not_without() -
         (["stages.mdpo.beta=0"], "stages.mdpo.beta: .* greater than 0"),
         (["stages.mdpo.delta=1"], "stages.mdpo.delta: expected no such key, got 1: known here are .*anchor"),
         (["stages.ppo.context=4"], "stages.ppo.context: expected no such key"),
+        (
+            ["stages.sft.context=4", "stages.sft.instruct={}", "stages.mdpo.conditional=false"],
+            "stages.sft.context: expected 0 beside instruct, got 4: leave one out",
+        ),
         (["stages.sft.context=-1"], "stages.sft.context: .* greater than or equal to 0, got -1"),
     ],
 )
