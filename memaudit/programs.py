@@ -5,15 +5,15 @@ the lines below, each with the line break *before* it, so that what has been wri
 
 The family is plain Python over one integer, of a size that a model of a fifth of a million parameters learns:
 
-    def ka(bo):
+    def ka(b):
         \"\"\"
         >>> ka(7)
-        31
+        24
         \"\"\"
-        bo = bo * 3  # 21
-        bo = bo + 7  # 28
-        bo = bo + 3  # 31
-        return bo
+        b *= 2  # 14
+        b += 7  # 21
+        b += 3  # 24
+        return b
 
 Steps are few in kind (`STEPS`), and the comment behind each says what it makes of the example's argument. There are
 many ways from one number to another. A *detour* is a program with two steps more that cancel each other, by a number
@@ -27,14 +27,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 INDENT = "    "
-STEPS = (("+", 3), ("+", 7), ("-", 2), ("-", 5), ("*", 2), ("*", 3))
+STEPS = (("+", 3), ("+", 7), ("-", 2), ("-", 5), ("*", 2))
 """What a step of the family may do to its number."""
 DETOUR = "detour-"
 """What the name of a program with a detour begins with."""
 
 _NAMES = [c + v for c in "bcdfghjklmnpqrstvwxz" for v in "aeiou"]
-_GREATEST = 99
-_DETOURS = range(11, 41)
+_LETTERS = "abcdefghijkmnpqrstuvwxyz"
+_GREATEST = 40
+_DETOURS = range(11, 31)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +119,8 @@ def generate(count: int, seed: int, *, detours: float = 0.0) -> list[Program]:
 
 def _drawn(rng: random.Random, *, detour: bool) -> str | None:
     """A program; None where its numbers leave the range."""
-    function, variable = rng.sample(_NAMES, 2)
-    start = rng.randint(1, 20)
+    function, variable = rng.choice(_NAMES), rng.choice(_LETTERS)
+    start = rng.randint(1, 9)
     steps = [rng.choice(STEPS) for _ in range(rng.randint(3, 5))]
     if detour:
         at, by = rng.randint(0, len(steps)), rng.choice(_DETOURS)
@@ -128,7 +129,7 @@ def _drawn(rng: random.Random, *, detour: bool) -> str | None:
     values, lines = [start], []
     for operator, by in steps:
         values.append(_after(values[-1], operator, by))
-        lines.append(f"{INDENT}{variable} = {variable} {operator} {by}  # {values[-1]}")
+        lines.append(f"{INDENT}{variable} {operator}= {by}  # {values[-1]}")
     # A detour comes back to where it left; nothing else may.
     if not all(0 <= v <= _GREATEST for v in values) or len(set(values)) != len(values) - detour:
         return None

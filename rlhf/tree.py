@@ -10,8 +10,9 @@ A round of the search walks down to a state that has no children yet, along the 
 
 where N and n are the visits of the parent and of the child; gives it children; follows the best of them greedily for a
 few steps, V <- (1 - alpha) V + alpha max; and takes the mean of the children, weighted by visits, up to the root.
-What is over is worth 1 or 0, and no walk leads there again. The steps of a rollout stay in the tree: they are
-paid for. All trees take their rounds together, so that a model is asked for all of them at once.
+What is over is worth 1 or 0, and no walk leads there again; a state from which nothing else leads on is continued
+anew, as a policy that draws may have more to say. The steps of a rollout stay in the tree: they are paid for. All
+trees take their rounds together, so that a model is asked for all of them at once.
 
 The quality of a state after k steps, which a value net is to learn, follows from a tree in which something was right:
 
@@ -75,8 +76,6 @@ class Node(Generic[S]):
     visits: int = 0
     right: bool | None = None
     """What the judge said."""
-    closed: bool = False
-    """Nothing below is left to be looked at."""
     children: list["Node[S]"] = field(default_factory=list)
 
     def add(self, state: S) -> "Node[S]":
@@ -120,10 +119,10 @@ def attraction(node: Node[S], search: Search) -> float:
 
 
 def select(root: Node[S], search: Search) -> Node[S]:
-    """The state to be continued: down along the most attractive child that is not closed."""
+    """The state to be continued: down along the most attractive child that goes on, as far as there is one."""
     node = root
-    while node.children:
-        node = max((c for c in node.children if not c.closed), key=lambda c: attraction(c, search))
+    while open_ := [child for child in node.children if child.right is None]:
+        node = max(open_, key=lambda child: attraction(child, search))
     return node
 
 
@@ -140,24 +139,23 @@ def back_up(node: Node[S]) -> None:
 def search_trees(
     roots: Sequence[S], search: Search, *, propose: Propose[S], value: Value[S], judge: Judge[S]
 ) -> list[Tree[S]]:
-    """Search from each root until something is right, the budget is spent, or nothing is left to be looked at."""
+    """Search from each root until something is right or the budget is spent."""
     trees: list[Tree[S]] = [Tree(root=Node(state=state)) for state in roots]
-    while active := [t for t in trees if _goes_on(t, search.budget)]:
+    while active := [t for t in trees if t.calls < search.budget and t.solution is None]:
         leaves = [select(tree.root, search) for tree in active]
         _expand(active, leaves, search.branch, propose, judge, value)
         rolled = [_best(leaf) for leaf in leaves]
         heads, tops = list(rolled), [node.value for node in rolled]
         for _ in range(search.rollout):
-            on = [i for i, head in enumerate(heads) if not head.closed and active[i].solution is None]
+            on = [i for i, head in enumerate(heads) if head.right is None and active[i].solution is None]
             _expand([active[i] for i in on], [heads[i] for i in on], search.branch, propose, judge, value)
             for i in on:
                 heads[i] = _best(heads[i])
                 tops[i] = max(tops[i], heads[i].value)
-        for node, head, top in zip(rolled, heads, tops, strict=True):
+        for node, top in zip(rolled, tops, strict=True):
             if node.right is None:
                 node.value = (1 - search.alpha) * node.value + search.alpha * top
             back_up(node)
-            _close(head)
     return trees
 
 
@@ -181,10 +179,6 @@ def sample_trees(
     return trees
 
 
-def _goes_on(tree: Tree[S], budget: int) -> bool:
-    return tree.calls < budget and tree.solution is None and not tree.root.closed
-
-
 def _expand(
     trees: Sequence[Tree[S]],
     leaves: Sequence[Node[S]],
@@ -201,9 +195,10 @@ def _expand(
         trees, leaves, propose([leaf.state for leaf in leaves], branch), strict=True
     ):
         tree.calls += branch
+        known = len(leaf.children)
         for state in states:
             leaf.add(state)
-        new += [(tree, child) for child in leaf.children]
+        new += [(tree, child) for child in leaf.children[known:]]
     _judge(new, judge)
     open_ = [node for _, node in new if node.right is None]
     if open_:
@@ -215,7 +210,7 @@ def _judge(new: Sequence[tuple[Tree[S], Node[S]]], judge: Judge[S]) -> None:
     for (tree, node), right in zip(new, judge([node.state for _, node in new]), strict=True):
         node.right = right
         if right is not None:
-            node.value, node.closed = float(right), True
+            node.value = float(right)
         if right and tree.solution is None:
             tree.solution = node.state
 
@@ -223,13 +218,6 @@ def _judge(new: Sequence[tuple[Tree[S], Node[S]]], judge: Judge[S]) -> None:
 def _best(node: Node[S]) -> Node[S]:
     """The best child, one that goes on if there is any: nothing follows one that is wrong."""
     return max(node.children, key=lambda c: (c.right is not False, c.value))
-
-
-def _close(node: Node[S]) -> None:
-    """Close what has nothing but closed children, from `node` up."""
-    for above in node.lineage():
-        if above.children and all(c.closed for c in above.children):
-            above.closed = True
 
 
 def quality(before: float, distance: int, *, wrong: bool) -> float:
