@@ -6,7 +6,7 @@ from pathlib import Path
 
 from memaudit.programs import generate
 
-COUNT, SEED, DETOURS = 4_000, 1, 0.1
+COUNT, SEED, DETOURS = 4_000, 1, 0.2
 
 
 def main(path: Path) -> None:
