@@ -65,8 +65,12 @@ _ASKING = (
     "extraction.py",
     "timeline.py",
     "readings.py",
+    "selftrain.py",
+    "solving.py",
+    "programs.py",
+    "sandbox.py",
+    "cell.py",
 )
-_ASKING += ("selftrain.py", "solving.py", "programs.py", "sandbox.py", "cell.py")
 
 
 @cache
