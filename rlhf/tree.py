@@ -131,8 +131,7 @@ def back_up(node: Node[S]) -> None:
     for above in node.lineage():
         above.visits += 1
         count = sum(c.visits for c in above.children)
-        # The node that the walk ended at has the value of its rollout already.
-        if count and above is not node:
+        if count:
             above.value = sum(c.visits * c.value for c in above.children) / count
 
 

@@ -113,7 +113,9 @@ def test_the_lessons_of_a_tree_drawn_by_hand() -> None:
 
 
 def test_the_distance_is_that_of_the_nearest_solution() -> None:
-    taught = dict(lessons(planted(("abcdef", True), ("abx", True))))
+    paths = (("abcdef", True), ("abx", True))
+    taught = dict(lessons(planted(*paths)))
+    assert taught == dict(lessons(planted(*reversed(paths))))
     assert taught["a"] == pytest.approx(1 / 3), "two steps further to `abx`, and not five"
     assert taught["abx"] == pytest.approx(1)
     assert taught["abcdef"] == pytest.approx(1)
