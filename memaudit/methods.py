@@ -370,9 +370,45 @@ class Mdpo(Preference):
     """Keep the chosen answer's likelihood from falling below the parent's."""
 
 
+class Rest(StageSection):
+    """Self-training by tree search (ReST-MCTS*, arXiv 2406.03816): the policy learns the programs that it found and
+    whose tests pass."""
+
+    method: Literal["rest"]
+    cohort: Name
+    """The cohort whose examples, functions with doctests, are the problems."""
+    rounds: Positive = 2
+    """Searches, each followed by learning from what it found."""
+    steps: Positive
+    """Updates of the policy in a round."""
+    value_steps: Positive
+    """Updates of the value net in a round."""
+    value_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak of the value net's learning rate."""
+    budget: Positive = 48
+    """Lines that the policy may propose for a problem in a round, and once more for the first lessons."""
+    branch: Positive = 3
+    """Lines proposed where a program is continued."""
+    rollout: Natural = 1
+    """Lines of the greedy rollout."""
+    alpha: Share = 0.5
+    """Weight of the best value in a rollout."""
+    epsilon: Weight = 0.5
+    """Weight of exploration."""
+    unvisited: Weight = 0.9
+    """What is added to the value of what was not visited yet."""
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+    """Of the proposals."""
+    line: Annotated[int, Field(ge=2)] = 16
+    """Tokens of a line at most."""
+    lines: Annotated[int, Field(ge=2)] = 8
+    """Lines of a program at most."""
+
+
 OnPolicy: TypeAlias = Ppo | Grpo | Rloo
 Stage: TypeAlias = Annotated[
-    Pretrain | Sft | RewardStage | Ppo | Grpo | Rloo | Direct | Cdpo | Mdpo, Field(discriminator="method")
+    Pretrain | Sft | RewardStage | Ppo | Grpo | Rloo | Direct | Cdpo | Mdpo | Rest,
+    Field(discriminator="method"),
 ]
 BY_METHOD: dict[str, type[StageSection]] = {
     "pretrain": Pretrain,
@@ -385,6 +421,7 @@ BY_METHOD: dict[str, type[StageSection]] = {
     "dpo": Direct,
     "cdpo": Cdpo,
     "mdpo": Mdpo,
+    "rest": Rest,
 }
 """Method -> its section."""
 ROLES = {
@@ -397,5 +434,6 @@ ROLES = {
     "dpo": "preferred",
     "cdpo": "preferred",
     "mdpo": "preferred",
+    "rest": "prompt",
 }
 """Method -> how a cohort's examples enter it."""

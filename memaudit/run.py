@@ -29,6 +29,7 @@ from memaudit.ledger import LEDGER, Ledger
 from memaudit.progress import Progress
 from memaudit.recipe import Recipe, context_of, dumps
 from memaudit.records import Finished
+from memaudit.selftrain import check_problems
 from memaudit.stages import Setting
 from memaudit.versions import versions
 from reports import Findings
@@ -97,6 +98,7 @@ class Plan:
         """Raises BadInput where the folder holds anything else, or the corpus or this machine does not suffice."""
         _check(recipe, folder)
         setting = setting_of(recipe, populate(corpus, recipe), folder)
+        check_problems(recipe, setting.population)
         return cls(folder=folder, setting=setting, corpus=corpus.description, legs=course(setting))
 
     def done(self) -> set[str]:

@@ -15,7 +15,7 @@ import jax
 from memaudit.cohorts import Population
 from memaudit.contexts import Context, corruptible
 from memaudit.errors import BadInput
-from memaudit.methods import Pretrain, RewardStage, StageSection
+from memaudit.methods import Pretrain, Rest, RewardStage, StageSection
 from memaudit.recipe import Recipe, acquisition_of, cohort_of, context_of, uses
 from memaudit.records import Example, Probe
 from memaudit.references import references, replaced
@@ -66,6 +66,11 @@ _ASKING = (
     "extraction.py",
     "timeline.py",
     "readings.py",
+    "selftrain.py",
+    "solving.py",
+    "programs.py",
+    "sandbox.py",
+    "cell.py",
 )
 
 
@@ -132,6 +137,8 @@ def steps_of(setting: Setting, twin: str, stage: str) -> int:
     config = setting.recipe.stages[stage]
     if isinstance(config, Pretrain):
         return config.steps
+    if isinstance(config, Rest):
+        return config.rounds * config.steps
     times = [e.repetition or 0 for e in shown_to(setting, twin, stage)]
     if asked := acquisition_of(setting.recipe, stage):
         times = sorted(times * asked.draws, reverse=True)[: asked.labels]

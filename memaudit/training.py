@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from memaudit import selftrain
 from memaudit.acquire import acquired
 from memaudit.contexts import Condition, Context
 from memaudit.errors import BadInput
@@ -22,6 +23,7 @@ from memaudit.methods import (
     Ppo,
     Preference,
     Pretrain,
+    Rest,
     RewardStage,
     Rloo,
     Sft,
@@ -360,6 +362,20 @@ def _corrupted(job: Job, preferred: Rows) -> Rows:
     )
 
 
+def _rest(config: Rest, job: Job) -> Params:
+    return selftrain.train(
+        config,
+        parent=job.parent,
+        examples=job.examples,
+        decoder=job.decoder,
+        tokenizer=job.tokenizer,
+        optimiser=optimiser(config),
+        stage=job.stage,
+        folder=job.folder,
+        seed=job.seed,
+    )
+
+
 _TRAIN: dict[type, Callable[[Any, Job], dict[str, Any]]] = {
     Pretrain: _pretrain,
     Sft: _sft,
@@ -370,4 +386,5 @@ _TRAIN: dict[type, Callable[[Any, Job], dict[str, Any]]] = {
     Direct: _preference,
     Cdpo: _preference,
     Mdpo: _preference,
+    Rest: _rest,
 }

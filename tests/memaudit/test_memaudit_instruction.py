@@ -55,6 +55,8 @@ def example(number: int, text: str | None = None, times: int = 1, language: str 
 
 
 EXAMPLES = [example(number, times=1 + number % 4) for number in range(12)]
+PUBLIC = [replace(e, repetition=None) for e in EXAMPLES]
+"""The same texts as pretraining has them: of no stratum, and shown once in a pass."""
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,7 @@ def test_windows_hold_what_they_say(
 ) -> None:
     """Every text once, every pair that is named, in the very window that names it; read from the tokens."""
     config = pretrain(window=window, instruct=FewShot(share=share, pairs=pairs, rounds=rounds))
-    rows, _ = pretraining(config, job_of(tokenizer, seed=seed))
+    rows, _ = pretraining(config, job_of(tokenizer, PUBLIC, seed=seed))
     teacher = instructor(tokenizer, config.instruct, seed)
     assert Counter(name for row in rows.ids for name in row) == Counter(e.id for e in EXAMPLES)
     for row in range(len(rows.ids)):
@@ -155,7 +157,7 @@ def test_windows_hold_what_they_say(
 
 
 def test_all_tokens_of_a_document_are_learnt(tokenizer: Tokenizer) -> None:
-    rows, _ = pretraining(pretrain(window=2000, instruct=FewShot()), job_of(tokenizer))
+    rows, _ = pretraining(pretrain(window=2000, instruct=FewShot()), job_of(tokenizer, PUBLIC))
     assert rows.segments is not None
     first = np.diff(rows.segments, axis=1, prepend=-1) > 0
     real = rows.segments != rows.segments[:, -1:]
@@ -164,7 +166,7 @@ def test_all_tokens_of_a_document_are_learnt(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_a_document_has_one_text_of_each_round_and_one_layout(tokenizer: Tokenizer, rounds: int) -> None:
-    rows, _ = pretraining(pretrain(window=2000, instruct=FewShot(rounds=rounds)), job_of(tokenizer))
+    rows, _ = pretraining(pretrain(window=2000, instruct=FewShot(rounds=rounds)), job_of(tokenizer, PUBLIC))
     documents = [
         tokenizer.decode(rows.tokens[row][rows.segments[row] == n].tolist())
         for row in range(len(rows.ids))
@@ -314,7 +316,7 @@ def test_texts_that_are_not_taken_are_reordered_by_infill_and_the_others_are_not
 ) -> None:
     config = pretrain(window=2000, infill=1.0, instruct=FewShot(share=0.5))
     teacher = instructor(tokenizer, FewShot(share=0.5))
-    rows, _ = pretraining(config, job_of(tokenizer))
+    rows, _ = pretraining(config, job_of(tokenizer, PUBLIC))
     said = "".join(map(tokenizer.decode, rows.tokens.tolist()))
     taken = [teacher.taken(e) for e in EXAMPLES]
     assert 0 < sum(taken) < len(EXAMPLES)

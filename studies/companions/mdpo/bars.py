@@ -1,0 +1,112 @@
+"""What the claims of the mdpo study have no measure for, read off its ledgers: `python bars.py runs/mdpo`.
+
+Every arm at a glance: what the chosen texts gained, what they owe to their context, and what comes out behind which; and
+the bar on the ratio of two dependences.
+"""
+
+import sys
+from pathlib import Path
+from statistics import fmean
+
+from memaudit.cases import Case, Facts
+from memaudit.contexts import Condition
+from memaudit.ledger import LEDGER, Ledger
+from memaudit.recipe import parse
+from memaudit.statistics import Estimate, over_seeds
+
+ARMS = {
+    "the SFT model": "sft",
+    "DPO": "preference-dpo",
+    "+ anchor": "preference-anchored",
+    "+ conditional": "preference-conditional",
+    "mDPO": "preference",
+    "IPO": "ipo",
+}
+"""Arm -> what its preference stage is called in the runs that all arms share."""
+OFTEN, RATIO = 48, 1.5
+"""Showings of the examples that extraction is counted of; the bar on the ratio."""
+
+
+def main(folder: Path) -> None:
+    """Print a Markdown table of the arms, and the verdict on the bar."""
+    runs = [read(path) for path in sorted(folder.glob(f"*/{LEDGER}"))]
+    print(
+        "| arm | chosen, gained | rejected, gained | owed to the context | out behind its context | corrupted | none |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for arm, stage in ARMS.items():
+        gains = [
+            "" if stage == "sft" else interval(over_seeds([gained(run, stage, side) for run in runs]))
+            for side in ("preferred", "rejected")
+        ]
+        owed = interval(over_seeds([dependence(run, stage) for run in runs]))
+        counts = [counted(runs, stage, "reward", condition) for condition in Condition]
+        print(f"| {arm} | {' | '.join(gains)} | {owed} | {' | '.join(counts)} |")
+    print("\nOf the SFT cohort, what was learnt before, after the same stages:\n")
+    print("| arm | out behind its context | corrupted | none |")
+    print("|---|---|---|---|")
+    for arm, stage in ARMS.items():
+        print(f"| {arm} | {' | '.join(counted(runs, stage, 'sft', condition) for condition in Condition)} |")
+    left = over_seeds([dependence(run, ARMS["mDPO"]) - RATIO * dependence(run, ARMS["DPO"]) for run in runs])
+    holds = "holds" if left.low > 0 else "does not hold"
+    print(f"\n- dependence under mDPO less {RATIO} times that under DPO above 0: {holds}, {interval(left)}")
+
+
+def read(path: Path) -> Facts:
+    """A run's facts."""
+    ledger = Ledger(path)
+    return Facts(ledger, parse(ledger.setting("recipe"), where=str(path)))
+
+
+def interval(found: Estimate) -> str:
+    """With its 95 % interval, where seeds tell one."""
+    bounds = "no interval" if found.method == "unknown" else f"{found.low:+.2f} to {found.high:+.2f}"
+    return f"{found.value:+.2f} ({bounds})"
+
+
+def of(run: Facts, cohort: str) -> list[Case]:
+    """A cohort's examples."""
+    return [case for case in run.cases if case.example.cohort == cohort]
+
+
+def reading(run: Facts, stage: str, twin: str, case: Case, quantity: str, number: int = 0) -> float:
+    """A number that was read off a stage."""
+    return run.readings(run.walks[twin, stage].id, quantity)[case.example.id][number]
+
+
+def gained(run: Facts, stage: str, side: str) -> float:
+    """Nats a token of one side of the pairs over the parent, to the twin that saw them."""
+    return fmean(
+        (
+            reading(run, stage, case.exposed, case, f"{side}_logprob")
+            - reading(run, stage, case.exposed, case, f"{side}_reference")
+        )
+        / len(case.probe.target_tokens)
+        for case in of(run, "reward")
+    )
+
+
+def dependence(run: Facts, stage: str) -> float:
+    """Nats a token of the chosen texts behind their context, less behind a corrupted one, to the twin that saw them."""
+    return fmean(
+        (
+            reading(run, stage, case.exposed, case, "context_logprob", Condition.TRUE)
+            - reading(run, stage, case.exposed, case, "context_logprob", Condition.CORRUPTED)
+        )
+        / len(case.probe.target_tokens)
+        for case in of(run, "reward")
+    )
+
+
+def counted(runs: list[Facts], stage: str, cohort: str, condition: Condition) -> str:
+    """Of the texts shown often, how many come out to the letter, of the twin that saw them and of the other."""
+    cases = [(run, case) for run in runs for case in of(run, cohort) if case.example.repetition == OFTEN]
+    exposed, control = (
+        sum(reading(run, stage, getattr(case, side), case, "context_hits", condition) for run, case in cases)
+        for side in ("exposed", "control")
+    )
+    return f"{exposed:.0f} against {control:.0f} of {len(cases)}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
