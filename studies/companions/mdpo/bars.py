@@ -1,7 +1,7 @@
 """What the claims of the mdpo study have no measure for, read off its ledgers: `python bars.py runs/mdpo`.
 
-Every arm at a glance: what the chosen texts gained, what they owe to their context, what comes out behind which; and the
-bar on the ratio of two dependences.
+Every arm at a glance: what the chosen texts gained, what they owe to their context, what comes out behind which.
+And the bar on the ratio of two dependences.
 """
 
 import sys
