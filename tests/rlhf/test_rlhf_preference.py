@@ -11,6 +11,7 @@ import pytest
 import rlhf_oracles as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rlhf_listening import Recorder
 from rlhf_pairs import BATCH, SIDES, halves, pair_batch
 
 from rlhf.batches import Pairs, Rows, epochs
@@ -276,3 +277,24 @@ def test_corrupted_rows_are_there_where_they_are_learnt_from(
             stage=Stage(name="s"),
             corrupted=None if conditional else good,
         )
+
+
+def test_policy_and_parent_see_the_same_corruption_at_every_step(decoder: Decoder, sharp: Params) -> None:
+    """In the authors' code each draws its own. Here a policy that stays its parent earns nothing, at any step."""
+    good, bad, other = (
+        side_rows(pair_batch(np.random.default_rng(s)), side) for s, side in enumerate((*SIDES, SIDES[0]))
+    )
+    config = PreferenceConfig(
+        optimiser=Optimiser(learning_rate=1e-9), beta=BETA, method="dpo", conditional=True, anchor=True
+    )
+    recorder = Recorder()
+    order = np.tile(np.arange(BATCH), (3, 1))
+    pairs = Pairs(preferred=good, rejected=bad)
+    train(
+        sharp, pairs, order, config, decoder=decoder, stage=Stage(name="s", hooks=[recorder]), corrupted=other
+    )
+    updates = [event.metrics for event in recorder.events if isinstance(event, Updated)]
+    assert len(updates) == 3
+    for metrics in updates:
+        assert metrics["rewards/corrupted"] == pytest.approx(0, abs=1e-4)
+        assert metrics["loss"] == pytest.approx(3 * math.log(2), abs=1e-4)
