@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import pytest
 import rlhf_oracles as oracle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf.batches import pack
-from rlhf.model import Decoder, Params
+from rlhf import sft
+from rlhf.batches import pack, schedule
+from rlhf.difference import mean_losses
+from rlhf.model import Decoder, Params, initialise
+from rlhf.optimiser import Optimiser
 from rlhf.selection import best, best_by_batch, pieces, scores
+from rlhf.stage import Stage
 
 TIME = 16
 FEW = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=60).map(np.array)
@@ -127,3 +132,99 @@ def test_where_one_batch_holds_all_texts_both_ways_agree() -> None:
     values = np.random.default_rng(0).normal(size=40)
     assert np.array_equal(best_by_batch(values, 8, 5, seed=3), best(values, 8))
     assert not np.array_equal(best_by_batch(values, 8, 1, seed=3), best(values, 8))
+
+
+LENGTH, POOL, TAU, COPIES = 24, 1600, 8, 10
+
+
+def written(rng: np.random.Generator, count: int, table: np.ndarray) -> list[list[int]]:
+    """Texts in which each token has as many successors as the table has columns."""
+    texts = np.empty((count, LENGTH), np.int64)
+    texts[:, 0] = rng.integers(len(table), size=count)
+    for place in range(1, LENGTH):
+        texts[:, place] = table[texts[:, place - 1], rng.integers(table.shape[1], size=count)]
+    return (texts + 3).tolist()
+
+
+def noisy(rng: np.random.Generator, text: list[int]) -> list[int]:
+    """The text with one token in eight replaced."""
+    copy = np.array(text)
+    copy[rng.choice(LENGTH, LENGTH // 8, replace=False)] = rng.integers(3, 99, LENGTH // 8)
+    return copy.tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_it_helps_where_it_aims_and_brings_in_what_is_like_the_aim(decoder: Decoder, seed: int) -> None:
+    """arXiv 2406.10670 in small: of a pool with one text in ten of a subject, and one in ten that is easy to say."""
+    rng = np.random.default_rng(seed)
+    plain, subject, easy = (rng.integers(0, 96, (96, n)) for n in (4, 4, 1))
+
+    def mixed(count: int) -> list[list[int]]:
+        return [
+            *written(rng, count * 8 // 10, plain),
+            *written(rng, count // 10, subject),
+            *written(rng, count // 10, easy),
+        ]
+
+    def tuned(params: Params, texts: list[list[int]], times: int, rate: float) -> Params:
+        shown, _ = pieces(texts, LENGTH, 0)
+        order = schedule([times] * len(texts), 16, seed)
+        return sft.train(
+            params,
+            shown,
+            order,
+            Optimiser(learning_rate=rate, warmup=5, final=0.1),
+            decoder=decoder,
+            stage=Stage(name="fit"),
+        )
+
+    def loss(params: Params, texts: list[list[int]]) -> float:
+        return float(mean_losses(decoder, params, pieces(texts, LENGTH, 0)[0]).mean())
+
+    prior = tuned(jax.jit(initialise, static_argnums=0)(decoder, jax.random.key(seed)), mixed(6400), 1, 1e-2)
+    aim, unseen = written(rng, 60, subject), written(rng, 200, subject)
+    twice = written(rng, 4, subject)
+    pool = mixed(POOL)
+    is_aimed = np.arange(len(pool)) // (POOL // 10) == 8
+    near = [noisy(rng, text) for text in aim[:16]]
+    pool += [*near, *(text for text in twice for _ in range(COPIES))]
+    conditional = tuned(prior, aim, 4, 3e-3)
+
+    def kept(conditional: Params, prior: Params | None) -> np.ndarray:
+        return best(scores(decoder, pool, conditional=conditional, prior=prior, time=LENGTH), TAU)
+
+    chosen = {
+        "color": kept(conditional, prior),
+        "alone": kept(conditional, None),
+        "random": rng.permutation(len(pool))[: len(pool) // TAU],
+    }
+    base = len(chosen["color"]) / len(pool)
+    of_aim, of_near = np.flatnonzero(is_aimed), np.arange(POOL, POOL + len(near))
+    enriched = {
+        name: (np.isin(of_aim, taken).mean() / base, np.isin(of_near, taken).mean() / base)
+        for name, taken in chosen.items()
+    }
+    assert enriched["color"][0] >= 3
+    assert enriched["color"][1] > enriched["color"][0]
+    assert enriched["alone"][0] < enriched["color"][0]
+    copies = [
+        np.isin(np.arange(start, start + COPIES), chosen["color"]).sum()
+        for start in range(POOL + len(near), len(pool), COPIES)
+    ]
+    assert sum(0 < n < COPIES for n in copies) <= 1, (
+        "all copies of a text or none, but for one text at the edge"
+    )
+
+    learnt = {
+        name: loss(tuned(prior, [pool[n] for n in taken], 2, 3e-3), unseen) for name, taken in chosen.items()
+    }
+    assert learnt["color"] < learnt["alone"]
+    assert learnt["color"] < learnt["random"]
+
+    # The negative control: what is wanted is drawn as the prior's own texts are.
+    own, others = tuned(prior, mixed(60), 4, 3e-3), mixed(400)
+    taken = kept(own, prior)
+    assert loss(tuned(prior, [pool[n] for n in taken], 2, 3e-3), others) > (
+        loss(tuned(prior, [pool[n] for n in chosen["random"]], 2, 3e-3), others) - 0.05
+    )

@@ -150,7 +150,7 @@ def copied(run: Facts) -> frozenset[tuple[str, int]]:
 
 def shares(run: Facts, counted: Mapping[str, float]) -> Mapping[str, float]:
     """Kind -> its share of copies, of which `counted` tells how many there are by example."""
-    found = dict.fromkeys((TARGET, OFTEN, NEAR, OTHER), 0.0)
+    found: dict[str, float] = dict.fromkeys((TARGET, OFTEN, NEAR, OTHER), 0.0)
     for name, copies in counted.items():
         found[kind_of(run, known(run)[name])] += copies / sum(counted.values())
     return found
