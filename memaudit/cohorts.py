@@ -7,15 +7,18 @@ cluster of near-duplicates by tokens one is taken, so that the examples of both 
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from memaudit.contexts import contexts
+from memaudit.copies import near_copies
 from memaudit.corpus import Corpus, Unit
 from memaudit.errors import BadInput
-from memaudit.recipe import Recipe, cohort_names, context_of
+from memaudit.recipe import Makeup, Recipe, cohort_names, context_of, makeup
 from memaudit.records import Example, Probe
+from memaudit.sources import matches
 from probes import Secret, canaries, levenshtein, normalized, shingles
 from probes.duplicates import clusters
 from rlhf.tokenizer import Tokenizer
@@ -47,14 +50,12 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
     public = {e.id: e for e in (_public(u) for u in public_units)}
 
     cells = _cells(recipe)
-    wanted = {kind: sum(c[kind] for c in cells) for kind in ("ordinary", "sensitive")}
-    ordinary = _ordinary(private_units, public.values(), tokenizer, recipe, wanted["ordinary"])
-    sensitive = _sensitive(tokenizer, recipe, wanted["sensitive"])
+    sensitive = iter(_sensitive(tokenizer, recipe, sum(c["sensitive"] for c in cells)))
+    ordinary = _by_paths(cells, private_units, public.values(), tokenizer, recipe)
 
     drawn: list[_Candidate] = []
-    pools = {"ordinary": iter(ordinary), "sensitive": iter(sensitive)}
     for cell in cells:
-        for kind, pool in pools.items():
+        for kind, pool in (("ordinary", ordinary[cell["paths"]]), ("sensitive", sensitive)):
             for _ in range(cell[kind]):
                 candidate = next(pool)
                 example = replace(
@@ -64,6 +65,7 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
                     repetition=cell["repetition"],
                 )
                 drawn.append(replace(candidate, example=example))
+    drawn += _copies(drawn, tokenizer, recipe)
     drawn.sort(key=lambda c: c.example.id)
     probes = tuple(c.probe(number) for number, c in enumerate(drawn, start=1))
     examples = tuple(c.example for c in drawn)
@@ -102,20 +104,88 @@ class _Candidate:
 
 
 def _cells(recipe: Recipe) -> list[dict]:
-    """Cohort x half x stratum, with how many examples of each kind."""
-    share = recipe.cohorts.sensitive
+    """Cohort x half x stratum, with how many examples of each kind, and from which files."""
     return [
         {
             "cohort": cohort,
             "half": half,
             "repetition": repetition,
-            "sensitive": round(count * share),
-            "ordinary": count - round(count * share),
+            "sensitive": round(count * own.share),
+            "ordinary": count - round(count * own.share),
+            "paths": tuple(own.paths),
         }
-        for cohort in cohort_names(recipe)
-        for repetition, count in sorted(recipe.cohorts.strata.items())
+        for cohort, own in _makeups(recipe)
+        for repetition, count in sorted(own.shown.items())
         for half in TWINS
     ]
+
+
+def _makeups(recipe: Recipe) -> list[tuple[str, Makeup]]:
+    """The cohorts, each with what it is made of."""
+    names = cohort_names(recipe)
+    for cohort, own in recipe.cohorts.of.items():
+        for key, name in ((f"of.{cohort}", cohort), (f"of.{cohort}.copies.of", own.copies and own.copies.of)):
+            if name and name not in names:
+                raise BadInput(
+                    f"cohorts.{key}: expected a cohort that a stage shows ({', '.join(names)}), got {name!r}"
+                )
+    return [(cohort, makeup(recipe, cohort)) for cohort in names]
+
+
+def _by_paths(
+    cells: Sequence[dict],
+    units: Sequence[Unit],
+    public: Iterable[Example],
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+) -> dict[tuple[str, ...], Iterator["_Candidate"]]:
+    """Patterns of paths -> the candidates for cohorts that ask for them; no two of any are near each other."""
+    wanted: Counter[tuple[str, ...]] = Counter()
+    for cell in cells:
+        wanted[cell["paths"]] += cell["ordinary"]
+    seen: set[int] = set()
+    for example in public:
+        seen |= shingles(example.text.encode(), language=example.language)
+    shuffled = list(units)
+    random.Random(f"{recipe.seed} draw").shuffle(shuffled)
+    found: list[_Candidate] = []
+    pools = {}
+    # Who may take any file comes last, so as to leave the others theirs.
+    for paths, count in sorted(wanted.items(), key=lambda item: not item[0]):
+        some = [u for u in shuffled if not paths or matches(u.source, paths)]
+        own = _ordinary(some, seen, found, tokenizer, recipe, count)
+        found += own
+        pools[paths] = iter(own)
+    return pools
+
+
+def _copies(drawn: Sequence["_Candidate"], tokenizer: Tokenizer, recipe: Recipe) -> list["_Candidate"]:
+    """Near-copies of examples that were drawn, for the cohorts that have any: each in its original's half."""
+    made: list[_Candidate] = []
+    for cohort, own in _makeups(recipe):
+        asked = own.copies
+        if asked is None:
+            continue
+        for half in TWINS:
+            copied = 0
+            for original in (c.example for c in drawn):
+                if (original.cohort, original.half) != (asked.of, half) or original.secrets:
+                    continue
+                rng = random.Random(f"{recipe.seed} copies {cohort} {original.id}")
+                texts = near_copies(original.text, original.language, asked.times, asked.noise, rng)
+                copies = [_copy(original, text, cohort, tokenizer) for text in texts]
+                if len(copies) < asked.times or None in copies:
+                    continue
+                made += [copy for copy in copies if copy is not None]
+                copied += 1
+                if copied == asked.examples:
+                    break
+            if copied < asked.examples:
+                raise BadInput(
+                    f"cohorts.of.{cohort}.copies.examples: expected at most {copied}, those of a half of {asked.of} "
+                    f"without secrets that have words enough for {asked.times} different copies, got {asked.examples}"
+                )
+    return made
 
 
 def _split(units: Sequence[Unit], seed: int) -> tuple[list[Unit], list[Unit]]:
@@ -242,15 +312,22 @@ def _sensitive(tokenizer: Tokenizer, recipe: Recipe, wanted: int) -> list[_Candi
     )
 
 
+def _copy(original: Example, text: str, cohort: str, tokenizer: Tokenizer) -> _Candidate | None:
+    """A near-copy of an example, as an example of its own."""
+    example = replace(original, id=_identity(text), text=text, cohort=cohort, repetition=1)
+    return _cut(example, tokenizer.encode(text), tokenizer)
+
+
 def _ordinary(
-    units: Sequence[Unit], public: Iterable[Example], tokenizer: Tokenizer, recipe: Recipe, wanted: int
+    units: Sequence[Unit],
+    seen: set[int],
+    others: Sequence[_Candidate],
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    wanted: int,
 ) -> list[_Candidate]:
-    seen: set[int] = set()
-    for example in public:
-        seen |= shingles(example.text.encode(), language=example.language)
-    shuffled = list(units)
-    random.Random(f"{recipe.seed} draw").shuffle(shuffled)
-    pool = iter(shuffled)
+    """The first candidates among `units` that are near nothing `seen`, which grows, nor near `others` or each other."""
+    pool = iter(units)
     found: list[_Candidate] = []
     near = 0
     while len(found) < wanted:
@@ -261,7 +338,7 @@ def _ordinary(
                 continue
             grams = shingles(candidate.example.text.encode(), language=unit.language)
             if len(grams & seen) > recipe.cohorts.overlap * len(grams) or _near(
-                candidate.target, (c.target for c in found), recipe.audit.threshold
+                candidate.target, (c.target for c in (*others, *found)), recipe.audit.threshold
             ):
                 near += 1
                 continue
@@ -276,7 +353,7 @@ def _ordinary(
                 f"{recipe.cohorts.longest} tokens in the private half, got {len(found)} ({near} more are "
                 "near-duplicates): give more code, or set cohorts.strata smaller, or cohorts.shortest lower"
             )
-        apart = _one_of_each_cluster(found)
+        apart = _one_of_each_cluster([*others, *found])[len(others) :]
         near += len(found) - len(apart)
         found = apart
     return found

@@ -62,6 +62,44 @@ class RandomGoldfish(Forgetful):
     strategy: Literal["random"]
 
 
+class Selecting(Section):
+    """Show some of the texts that there are, not all."""
+
+    keep: Positive = 8
+    """Tau: of so many texts one is kept."""
+    scope: Literal["global", "batch"] = "global"
+    """The best of all, or of each `keep` times `batch` of them as they come."""
+    deduplicate: bool = False
+    """Offer one of each cluster of near-duplicates, once."""
+
+
+class ColorSelect(Selecting):
+    """CoLoR-Filter (arXiv 2406.10670): those that `conditional` finds likelier than `prior` does."""
+
+    by: Literal["color"]
+    prior: ModelOf
+    """The stage whose model has learnt from texts at large."""
+    conditional: ModelOf
+    """The stage that went on from there with what is wanted."""
+
+
+class ConditionalSelect(Selecting):
+    """Those that `conditional` finds likely: a control without a prior."""
+
+    by: Literal["conditional"]
+    conditional: ModelOf
+    """The stage that has learnt what is wanted."""
+
+
+class RandomSelect(Selecting):
+    """Any: a control."""
+
+    by: Literal["random"]
+
+
+Select: TypeAlias = ColorSelect | ConditionalSelect | RandomSelect
+
+
 class Acquisition(Section):
     """Have only some of the pairs labelled, chosen in rounds: the reward model learns from those alone."""
 
@@ -161,6 +199,11 @@ class Pretrain(TokenStage):
     """Next-token prediction on the public half of the corpus."""
 
     method: Literal["pretrain"]
+    cohort: Name | None = None
+    """A cohort that is strewn among the public texts: a pass shows each of its half's examples as often as its stratum
+    says."""
+    select: Annotated[ColorSelect | ConditionalSelect | RandomSelect | None, Field(discriminator="by")] = None
+    """Choose what is shown from all of these texts."""
     steps: Positive
     """Updates."""
     window: Annotated[int, Field(ge=16)] = 128

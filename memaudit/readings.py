@@ -16,6 +16,8 @@ By quantity, each of one example:
 - `context_logprob`, `context_hits`, after SFT and preference learning on examples behind a context: nats of the target,
   summed, and 1 where every token of it is the most likely one, so that greedy decoding says it to the letter, else 0;
   numbered by the condition that it is asked under (`contexts.Condition`).
+- `selection_score`, `selection_taken`, after a stage that selects: of each text that was a candidate its score (nats
+  a token; none where chance decides), and of each that was taken, how many copies. Of public texts as well.
 - `nearest`, after a stage that rolls out: for each of several answers to the example, its normalised edit distance
   to the nearest of the others.
 
@@ -27,6 +29,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +38,10 @@ import numpy as np
 from memaudit.acquire import ACQUIRED
 from memaudit.attacks import nearest_distances
 from memaudit.contexts import Condition, Context
-from memaudit.methods import OnPolicy, Preference, RewardStage, Sft
+from memaudit.methods import OnPolicy, Preference, Pretrain, RewardStage, Sft
 from memaudit.recipe import cohort_of, context_of, uses
 from memaudit.records import Example, Probe, Reading
+from memaudit.select import SELECTION
 from memaudit.stages import Result, Setting, seed_of, stage_seed
 from memaudit.training import PAIRS, load_pairs, save_pairs
 from probes import canaries
@@ -100,6 +104,8 @@ class Reader:
             if whose:
                 losses = -reference_logprobs(decoder, params, fillings)
                 yield from _numbered("filling_loss", whose, losses)
+        if isinstance(config, Pretrain) and config.select is not None:
+            yield from _selection(result.folder / SELECTION)
         if isinstance(config, RewardStage):
             scorer = reward.RewardModel(decoder, result.params(decoder))
             parent = needed[config.parent or ""].language_model(decoder)
@@ -245,6 +251,17 @@ class Reader:
         for place, (name,) in enumerate(prompts.ids):
             answers = said[place * samples : (place + 1) * samples]
             yield from _numbered("nearest", [(name, n) for n in range(samples)], nearest_distances(answers))
+
+
+def _selection(path: Path) -> Iterator[Reading]:
+    with np.load(path) as data:
+        ids, scores, taken = data["ids"].tolist(), data["scores"], data["taken"]
+    for quantity, values, there in (
+        ("selection_score", scores, np.isfinite(scores)),
+        ("selection_taken", taken, taken > 0),
+    ):
+        whose = [(name, 0) for name, known in zip(ids, there, strict=True) if known]
+        yield from _numbered(quantity, whose, values[there])
 
 
 def _counted(ids: Sequence[RowIds]) -> list[tuple[str, int]]:

@@ -20,9 +20,11 @@ from memaudit.methods import (
     Positive,
     Ppo,
     Preference,
+    Rate,
     RewardStage,
     Rloo,
     Section,
+    Share,
     Stage,
     StageSection,
 )
@@ -65,6 +67,42 @@ class ModelSection(Section):
     """What matrix products are computed in; parameters and losses are float32 in any case."""
 
 
+class Copies(Section):
+    """Near-copies of another cohort's examples, each shown once. A copy is of the half that its original is of."""
+
+    of: Name
+    """The cohort whose examples are copied."""
+    examples: Positive
+    """How many of a half's examples are."""
+    times: Positive = 1
+    """Different copies of each."""
+    noise: Rate = 0.1
+    """Share of a text's words that are replaced by other words of it."""
+
+
+class Makeup(Section):
+    """What one cohort has in place of what all have, or besides."""
+
+    strata: dict[int, Positive] | None = None
+    """As in `cohorts`."""
+    sensitive: Share | None = None
+    """As in `cohorts`."""
+    paths: list[str] = Field(default=[])
+    """Patterns of relative paths, as in `corpus.exclude`: the files that its ordinary examples are of. Empty: any."""
+    copies: Copies | None = None
+    """Near-copies that it has besides."""
+
+    @property
+    def shown(self) -> dict[int, int]:
+        """`strata`, of a make-up with nothing left open (see `makeup`)."""
+        return self.strata or {}
+
+    @property
+    def share(self) -> float:
+        """`sensitive`, likewise."""
+        return self.sensitive or 0.0
+
+
 class Cohorts(Section):
     """The examples whose memorization is followed. Every cohort has two halves of this make-up."""
 
@@ -78,6 +116,8 @@ class Cohorts(Section):
     """Tokens that it has at most; of longer code the first lines are taken."""
     overlap: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Largest share of an example's 8-grams that may occur anywhere else in the corpus or the cohorts."""
+    of: dict[Name, Makeup] = Field(default={})
+    """Cohort -> in what it differs."""
 
 
 class Checkpoints(Section):
@@ -121,7 +161,7 @@ class Recipe(Section):
 
 
 def cohort_of(recipe: Recipe, stage: str) -> str | None:
-    """The cohort a stage shows; None for pretraining."""
+    """The cohort a stage shows; None for pretraining on public texts alone."""
     config = recipe.stages[stage]
     if isinstance(config, Preference):
         return cohort_of(recipe, config.pairs)
@@ -132,6 +172,17 @@ def context_of(recipe: Recipe, stage: str) -> int:
     """Tokens of context that a stage shows its examples behind; of preference learning those that its pairs have."""
     config = recipe.stages[stage]
     return getattr(recipe.stages[config.pairs] if isinstance(config, Preference) else config, "context", 0)
+
+
+def makeup(recipe: Recipe, cohort: str) -> Makeup:
+    """What a cohort is made of, nothing left open."""
+    common, own = recipe.cohorts, recipe.cohorts.of.get(cohort, Makeup())
+    return own.model_copy(
+        update={
+            "strata": common.strata if own.strata is None else own.strata,
+            "sensitive": common.sensitive if own.sensitive is None else own.sensitive,
+        }
+    )
 
 
 def acquisition_of(recipe: Recipe, stage: str) -> Acquisition | None:
@@ -200,7 +251,7 @@ def _check_graph(recipe: Recipe) -> None:
                 f"without any: set stages.{config.pairs}.context, or conditional = false"
             )
         if isinstance(config, RewardStage) and config.acquire:
-            _check_acquisition(f"stages.{name}.acquire", config.acquire, recipe.cohorts)
+            _check_acquisition(f"stages.{name}.acquire", config.acquire, makeup(recipe, config.cohort))
     ordered(recipe)
     if not cohort_names(recipe):
         raise BadInput(
@@ -233,9 +284,9 @@ def _check_endings(name: str, config: Ppo) -> None:
         raise BadInput(f"stages.{name}.{rules[0]}: expected stop = true beside it, got false: set stop")
 
 
-def _check_acquisition(key: str, asked: Acquisition, cohorts: Cohorts) -> None:
+def _check_acquisition(key: str, asked: Acquisition, cohort: Makeup) -> None:
     """The pool has to hold what is asked of it, until the last round."""
-    examples = sum(cohorts.strata.values())
+    examples = sum(cohort.shown.values())
     pairs = examples * asked.draws
     if asked.labels > pairs:
         raise BadInput(
@@ -293,8 +344,14 @@ def _check(recipe: Recipe) -> None:
     if recipe.model.preset not in PRESETS:
         raise BadInput(f"model.preset: expected one of {', '.join(PRESETS)}, got {recipe.model.preset!r}")
     check_audit(recipe.audit)
-    if any(times <= 0 for times in recipe.cohorts.strata) or not recipe.cohorts.strata:
-        raise BadInput("cohorts.strata: expected positive numbers of showings, such as { 1 = 16, 64 = 10 }")
+    for key, strata in (
+        ("strata", recipe.cohorts.strata),
+        *((f"of.{cohort}.strata", makeup(recipe, cohort).shown) for cohort in recipe.cohorts.of),
+    ):
+        if any(times <= 0 for times in strata) or not strata:
+            raise BadInput(
+                f"cohorts.{key}: expected positive numbers of showings, such as {{ 1 = 16, 64 = 10 }}"
+            )
     if recipe.cohorts.shortest > recipe.cohorts.longest:
         raise BadInput(
             f"cohorts.shortest: expected at most cohorts.longest = {recipe.cohorts.longest}, got "
@@ -362,5 +419,7 @@ def _apply(data: dict[str, Any], change: str) -> None:
 def dumps(recipe: Recipe) -> str:
     """The recipe as TOML with every default written out."""
     data = recipe.model_dump(by_alias=True, exclude_none=True)
-    data["cohorts"]["strata"] = {str(times): count for times, count in recipe.cohorts.strata.items()}
+    for cohorts in (data["cohorts"], *data["cohorts"]["of"].values()):
+        if "strata" in cohorts:
+            cohorts["strata"] = {str(times): count for times, count in cohorts["strata"].items()}
     return tomli_w.dumps(data)

@@ -78,7 +78,7 @@ def stdlib_files(exclude: Sequence[str]) -> list[SourceFile]:
     def skips(name: str, entry: os.DirEntry[str]) -> bool:
         if "/" not in name and name.removesuffix(".py") not in sys.stdlib_module_names:
             return True
-        return entry.name in _TEST_DIRECTORIES or entry.name == "__pycache__" or _matches(name, exclude)
+        return entry.name in _TEST_DIRECTORIES or entry.name == "__pycache__" or matches(name, exclude)
 
     root = sysconfig.get_paths()["stdlib"]
     if not os.path.isdir(root):
@@ -110,7 +110,7 @@ def package_files(name: str, exclude: Sequence[str]) -> tuple[str, list[SourceFi
         )
 
     def skips(path: str, entry: os.DirEntry[str]) -> bool:
-        return entry.name in _TEST_DIRECTORIES or entry.name == "__pycache__" or _matches(path, exclude)
+        return entry.name in _TEST_DIRECTORIES or entry.name == "__pycache__" or matches(path, exclude)
 
     about = f"package {name}"
     if distribution := importlib.metadata.packages_distributions().get(name):
@@ -129,7 +129,7 @@ def directory_files(root: str, exclude: Sequence[str]) -> list[SourceFile]:
     """
 
     def skips(name: str, entry: os.DirEntry[str]) -> bool:
-        if _matches(name, exclude):
+        if matches(name, exclude):
             return True
         return entry.is_dir(follow_symlinks=False) and (
             entry.name.startswith(".")
@@ -179,7 +179,7 @@ def git_files(root: str, exclude: Sequence[str]) -> list[SourceFile]:
         # A tracked directory may since have been replaced by a link that leads out of the working tree.
         if language and os.path.isfile(path) and os.path.realpath(path) == path:
             name = printable(relative)
-            if not _matches(name, exclude):
+            if not matches(name, exclude):
                 files[name] = SourceFile(name=name, path=path, language=language)
     return [files[name] for name in sorted(files)]
 
@@ -209,8 +209,8 @@ def exclusion(name: str) -> str:
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    """Tells whether a pattern matches a path or a directory above it."""
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Tells whether a pattern (`fnmatch`) matches a path or a directory above it."""
     parts = name.split("/")
     paths = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
     return any(fnmatch.fnmatchcase(path, pattern.rstrip("/")) for pattern in patterns for path in paths)

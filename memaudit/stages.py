@@ -60,6 +60,7 @@ _ASKING = (
     "training.py",
     "acquire.py",
     "contexts.py",
+    "select.py",
     "instruments.py",
     "extraction.py",
     "timeline.py",
@@ -111,11 +112,10 @@ def _without_names(config: StageSection) -> dict[str, Any]:
 
 
 def shown_to(setting: Setting, twin: str, stage: str) -> Sequence[Example]:
-    """The examples that a twin sees in a stage."""
+    """The examples that a twin sees in a stage, or that are offered to it where it selects."""
     cohort = cohort_of(setting.recipe, stage)
-    if cohort is None:
-        return setting.population.public
-    return [e for e in setting.population.examples if e.cohort == cohort and e.half == twin]
+    own = [e for e in setting.population.examples if cohort and e.cohort == cohort and e.half == twin]
+    return [*setting.population.public, *own] if isinstance(setting.recipe.stages[stage], Pretrain) else own
 
 
 def _probes(setting: Setting, twin: str, stage: str) -> list[Probe]:

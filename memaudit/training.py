@@ -29,6 +29,7 @@ from memaudit.methods import (
     TokenStage,
 )
 from memaudit.records import Example, Probe
+from memaudit.select import SELECTION, Chooser
 from rlhf import goldfish, group, onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pack, pad, rows, schedule
 from rlhf.infill import Infill
@@ -144,6 +145,20 @@ def _goldfish(config: TokenStage, seed: int) -> goldfish.Goldfish | None:
 
 def _pretrain(config: Pretrain, job: Job) -> Params:
     t = job.tokenizer
+    if config.select is None:
+        shown = [e for e in job.examples for _ in range(e.repetition or 1)]
+    else:
+        chooser = Chooser(
+            where=f"stages.{job.stage.name}.select",
+            decoder=job.decoder,
+            tokenizer=t,
+            model=job.model,
+            time=config.window,
+            batch=config.batch,
+            seed=job.seed,
+            layout=job.stage.layout,
+        )
+        shown = chooser.chosen(config.select, job.examples, job.folder / SELECTION)
     if config.infill:
         if t.prefix is None or t.suffix is None or t.middle is None:
             raise BadInput(
@@ -151,11 +166,11 @@ def _pretrain(config: Pretrain, job: Job) -> Params:
                 f"middle, got {config.infill}"
             )
         infill = Infill(prefix=t.prefix, suffix=t.suffix, middle=t.middle, rate=config.infill, seed=job.seed)
-        texts = [infill.of_text(e.text, index, t.encode) for index, e in enumerate(job.examples)]
+        texts = [infill.of_text(e.text, index, t.encode) for index, e in enumerate(shown)]
     else:
-        texts = t.encode_batch([e.text for e in job.examples])
+        texts = t.encode_batch([e.text for e in shown])
     windows = pack(
-        [[t.bos, *ids, t.eos] for ids in texts], [e.id for e in job.examples], time=config.window, fill=t.pad
+        [[t.bos, *ids, t.eos] for ids in texts], [e.id for e in shown], time=config.window, fill=t.pad
     )
     order = epochs(len(windows.tokens), config.batch, config.steps, job.seed)
     return _learn(config, job, windows, order)

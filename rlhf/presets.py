@@ -94,6 +94,9 @@ _SHAPES: dict[str, _Shape] = {
     # feed-forward part of 10/3 of the width, positions on half of each head, an output head of its own.
     "tiny-glm": {**_GLM, "width": 48, "layers": 2, "heads": 4, "hidden": 160},
     "0.3m": {"width": 64, "layers": 4, "heads": 4, "kv_heads": 4, "hidden": 176},
+    # The two differ in shape and not in size: what comes of the one and not of the other is the shape's.
+    "0.9m": {"width": 112, "layers": 4, "heads": 4, "kv_heads": 4, "hidden": 328},
+    "0.9m-glm": {**_GLM, "width": 96, "layers": 4, "heads": 4, "hidden": 320},
     "1m": {"width": 128, "layers": 4, "heads": 4, "kv_heads": 4, "hidden": 352},
     "5m": {"width": 256, "layers": 5, "heads": 4, "kv_heads": 4, "hidden": 688},
     "15m": {"width": 384, "layers": 8, "heads": 6, "kv_heads": 6, "hidden": 1024},

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memaudit.recipe import Recipe
+from memaudit.recipe import Recipe, makeup
 from memaudit.statistics import Comparison, PairedDifference, RateAgainstBound, Trend
 from memaudit.study.arms import Cell
 from memaudit.study.design import Claim, Study, places
@@ -51,9 +51,12 @@ def power(study: Study, cells: Sequence[Cell]) -> list[contract.PowerRow]:
 
 
 def _examples(recipe: Recipe, claim: Claim) -> int:
-    strata = {t: n for t, n in recipe.cohorts.strata.items() if not claim.strata or t in claim.strata}
-    share = {"sensitive": recipe.cohorts.sensitive, "harvested": 1 - recipe.cohorts.sensitive}
-    return max(1, round(2 * sum(strata.values()) * share.get(claim.kind or "", 1.0)))
+    own = makeup(recipe, claim.cohort)
+    strata = {t: n for t, n in own.shown.items() if not claim.strata or t in claim.strata}
+    share = {"sensitive": own.share, "harvested": 1 - own.share}
+    copies = own.copies.examples * own.copies.times if own.copies and claim.kind != "sensitive" else 0
+    copies *= not claim.strata or 1 in claim.strata
+    return max(1, round(2 * (sum(strata.values()) * share.get(claim.kind or "", 1.0) + copies)))
 
 
 def _comparison(study: Study, claim: Claim, measure: Measure, examples: int, seeds: int) -> Comparison:

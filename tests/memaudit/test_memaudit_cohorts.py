@@ -9,7 +9,7 @@ from memaudit import corpus as corpora
 from memaudit.cohorts import Population, populate
 from memaudit.corpus import Corpus, Unit
 from memaudit.errors import BadInput
-from memaudit.recipe import Recipe, parse
+from memaudit.recipe import Recipe, dumps, parse
 from probes import levenshtein, normalized, shingles
 
 
@@ -144,3 +144,78 @@ def test_of_texts_that_are_near_by_tokens_one_is_drawn() -> None:
     )
     with pytest.raises(BadInput, match=r"got 1 \(\d+ more are near-duplicates\)"):
         populate(Corpus(units=tuple(units), description=""), recipe)
+
+
+MIXED = [
+    "cohorts.of.sft={strata={1=3}, sensitive=0.0, paths=['base_*', 'unix*', 'selector*', 'windows_*']}",
+    "cohorts.of.reward={sensitive=0.0, copies={of='sft', examples=2, times=3, noise=0.1}}",
+]
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[Corpus, Recipe, Population]:
+    return drawn("cohorts.strata={1=2, 3=2}", "cohorts.overlap=1", *MIXED)
+
+
+def test_a_cohort_may_be_made_of_something_else(mixed) -> None:
+    population = mixed[2]
+    for half in "AB":
+        sft, reward, ppo = (
+            [e for e in population.examples if (e.cohort, e.half) == (cohort, half)]
+            for cohort in ("sft", "reward", "ppo")
+        )
+        assert [e.repetition for e in sft] == [1, 1, 1]
+        assert all(e.source.startswith(("base_", "unix", "selector", "windows_")) for e in sft)
+        assert sorted(e.repetition or 0 for e in reward) == [1] * (2 + 6) + [3, 3]
+        assert {e.kind for e in (*sft, *reward)} == {"harvested"}
+        assert sorted(e.kind for e in ppo) == ["harvested", "harvested", "sensitive", "sensitive"]
+
+
+def test_near_copies_are_examples_of_their_originals_half_with_probes_of_their_own(mixed) -> None:
+    _, _, population = mixed
+    originals = {(e.source, e.first_line): e for e in population.examples if e.cohort == "sft"}
+    copies = [
+        e for e in population.examples if e.cohort == "reward" and (e.source, e.first_line) in originals
+    ]
+    probes = {p.example_id: p for p in population.probes}
+    assert len(copies) == len({e.text for e in copies}) == 2 * 2 * 3
+    for copy in copies:
+        original = originals[copy.source, copy.first_line]
+        assert (copy.half, copy.repetition) == (original.half, 1)
+        assert copy.text != original.text
+        assert (
+            normalized(levenshtein(copy.text, original.text) or 0, len(copy.text), len(original.text)) < 0.3
+        )
+        assert probes[copy.id].prefix + probes[copy.id].target == copy.text
+
+
+def test_a_make_up_that_says_nothing_changes_nothing(tiny) -> None:
+    again = drawn("cohorts.of.sft={}", "cohorts.of.reward={sensitive=0.5}")[2]
+    assert again.examples == tiny[2].examples
+    assert parse(dumps(tiny[1]), where="again") == tiny[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "cohorts.of.sfd={sensitive=0.0}",
+            r"cohorts.of.sfd: expected a cohort .*\(sft, reward, ppo\), got 'sfd'",
+        ),
+        ("cohorts.of.sft={copies={of='x', examples=1}}", r"cohorts.of.sft.copies.of: expected .*got 'x'"),
+        ("cohorts.of.sft={strata={0=3}}", r"cohorts.of.sft.strata: expected positive numbers"),
+        (
+            "cohorts.of.sft={colour=1}",
+            r"cohorts.of.sft.colour: .* known here are strata, sensitive, paths, copies",
+        ),
+        (
+            "cohorts.of.ppo={copies={of='sft', examples=9}}",
+            r"cohorts.of.ppo.copies.examples: expected at most 4, .* got 9",
+        ),
+        ("cohorts.of.sft={paths=['nowhere']}", r"corpus: expected 8 usable examples .* got 0"),
+    ],
+)
+def test_what_is_wrong_with_a_make_up_is_said_in_a_line(change: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as caught:
+        drawn(change)
+    assert "\n" not in str(caught.value)

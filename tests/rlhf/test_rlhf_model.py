@@ -240,6 +240,8 @@ def test_presets_are_sound_shapes_with_as_many_parameters_as_they_say(name: str)
     ("name", "vocabulary", "millions"),
     [
         ("0.3m", 2048, 0.332),
+        ("0.9m", 2048, 0.872),
+        ("0.9m-glm", 2048, 0.874),
         ("1m", 2048, 1.07),
         ("5m", 4096, 5.00),
         ("15m", 2048, 14.9),

@@ -1,0 +1,228 @@
+"""What the claims of the CoLoR-Filter study have no measure for, read off its ledgers: `python bars.py runs/color`.
+
+What was selected and in what that is enriched; what came out of the learners, by what it was; and the score as a
+membership attack on the texts that tell what is wanted.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+from memaudit.attacks import reference_difference
+from memaudit.cases import Case, Facts
+from memaudit.cohorts import TWINS
+from memaudit.ledger import LEDGER, Ledger
+from memaudit.recipe import makeup, parse
+from memaudit.records import Example, Scores
+from memaudit.roc import area
+from memaudit.sources import matches
+from memaudit.statistics import Estimate, Interval, over_seeds
+
+CHOSEN = {
+    "random": "brief",
+    "conditional only": "brief-conditional",
+    "CoLoR": "brief-color",
+    "CoLoR, de-duplicated": "long-dedup",
+}
+"""Selection -> a stage that made it, in the runs that all arms share."""
+LEARNT = {"random": "long", "CoLoR": "long-color", "CoLoR, de-duplicated": "long-dedup"}
+"""Selection -> the long training on it."""
+TARGET, OFTEN, NEAR, OTHER = "subject, once", "subject, ten times", "near-copy of D_down", "other"
+TIMES = 10
+RATIO, LEAST = 3.0, 0.8
+"""The bars: least enrichment, least AUC."""
+
+
+def main(folder: Path) -> None:
+    """Print Markdown tables of the arms, and the verdict on each bar."""
+    runs = [read(path) for path in sorted(folder.glob(f"*/{LEDGER}"))]
+    found = {
+        (arm, kind): over_seeds([enrichment(run, stage, kind) for run in runs])
+        for arm, stage in CHOSEN.items()
+        for kind in (TARGET, OFTEN, NEAR, OTHER)
+    }
+    table(
+        "taken: its share there over its share in the pool",
+        CHOSEN,
+        (TARGET, OFTEN, NEAR, OTHER),
+        found,
+        interval,
+    )
+    kinds: dict[str, Callable[[Facts, Case], bool]] = {
+        OFTEN: lambda run, case: case.example.cohort == "pool" and case.example.repetition == TIMES,
+        NEAR: lambda run, case: case.example.cohort == "pool" and case.example.repetition != TIMES,
+        "D_down that has near-copies": lambda run, case: (
+            case.example.cohort == "down" and place(case) in copied(run)
+        ),
+        "D_down that has none": lambda run, case: (
+            case.example.cohort == "down" and place(case) not in copied(run)
+        ),
+    }
+    out = {(arm, kind): outcome(runs, stage, kinds[kind]) for arm, stage in LEARNT.items() for kind in kinds}
+    table(
+        "memorized after the long training (and guessed), likelier by nats a token", LEARNT, kinds, out, str
+    )
+    showings = {
+        (arm, kind): shown(runs, stage, kinds[kind]) for arm, stage in LEARNT.items() for kind in kinds
+    }
+    table(
+        "times that a text was shown in the long training, on average",
+        LEARNT,
+        kinds,
+        showings,
+        "{:.1f}".format,
+    )
+
+    told = {name: membership(runs, cohort, stage) for name, cohort, stage in (
+        ("one subject", "down", "conditional"), ("the prior's own distribution", "own", "own")
+    )}  # fmt: skip
+    print("The score as a membership attack on D_down, its members against the other twin's (AUC):\n")
+    for name, auc in told.items():
+        print(f"- D_down of {name}: {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})")
+    copies = over_seeds([nearer(run) for run in runs])
+    print(f"- near-copies of D_down against public texts of the subject, in the pool: {interval(copies)}\n")
+
+    more = over_seeds(
+        [enrichment(run, CHOSEN["CoLoR"], NEAR) - enrichment(run, CHOSEN["CoLoR"], TARGET) for run in runs]
+    )
+    least = found["CoLoR", TARGET].low
+    print(f"- enrichment of the subject >= {RATIO:g} under CoLoR: {verdict(least >= RATIO)}")
+    print(f"- near-copies are enriched more, by {interval(more)}: {verdict(more.low > 0)}")
+    print(
+        f"- AUC of the score on D_down of one subject >= {LEAST}: {verdict(told['one subject'].low >= LEAST)}"
+    )
+
+
+def table(
+    title: str, rows: Mapping, columns: Mapping | tuple, cells: Mapping, written: Callable[..., str]
+) -> None:
+    """Print a table of Markdown."""
+    print(f"| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+    for row in rows:
+        print(f"| {row} | {' | '.join(written(cells[row, column]) for column in columns)} |")
+    print()
+
+
+def read(path: Path) -> Facts:
+    """A run's facts."""
+    ledger = Ledger(path)
+    return Facts(ledger, parse(ledger.setting("recipe"), where=str(path)))
+
+
+def verdict(holds: bool) -> str:
+    """In the words of the claims."""
+    return "holds" if holds else "does not hold"
+
+
+def interval(found: Estimate) -> str:
+    """With its 95 % interval, where seeds tell one."""
+    bounds = "" if found.method == "unknown" else f" ({found.low:.2f} to {found.high:.2f})"
+    return f"{found.value:.2f}{bounds}"
+
+
+def kind_of(run: Facts, example: Example) -> str:
+    """What a candidate is."""
+    if example.cohort is not None:
+        return OFTEN if example.repetition == TIMES else NEAR
+    return TARGET if matches(example.source, makeup(run.recipe, "down").paths) else OTHER
+
+
+@cache
+def known(run: Facts) -> dict[str, Example]:
+    """All examples of a run, public ones too."""
+    return {e.id: e for e in run.ledger.examples(probed=False)}
+
+
+def place(case: Case) -> tuple[str, int]:
+    """Where an example is from; a near-copy is from where its original is."""
+    return case.example.source, case.example.first_line
+
+
+@cache
+def copied(run: Facts) -> frozenset[tuple[str, int]]:
+    """Where the originals of near-copies are from."""
+    return frozenset(
+        place(c) for c in run.cases if c.example.cohort == "pool" and c.example.repetition != TIMES
+    )
+
+
+def shares(run: Facts, counted: Mapping[str, float]) -> Mapping[str, float]:
+    """Kind -> its share of copies, of which `counted` tells how many there are by example."""
+    found = dict.fromkeys((TARGET, OFTEN, NEAR, OTHER), 0.0)
+    for name, copies in counted.items():
+        found[kind_of(run, known(run)[name])] += copies / sum(counted.values())
+    return found
+
+
+def enrichment(run: Facts, stage: str, kind: str) -> float:
+    """Share of a kind in what was taken over its share in the pool as it came, mean of both twins."""
+    ratios = []
+    for twin in TWINS:
+        pool = {
+            e.id: e.repetition or 1
+            for e in known(run).values()
+            if (e.cohort, e.half) in ((None, None), ("pool", twin))
+        }
+        taken = run.readings(run.walks[twin, stage].id, "selection_taken")
+        ratios.append(shares(run, {k: v[0] for k, v in taken.items()})[kind] / shares(run, pool)[kind])
+    return fmean(ratios)
+
+
+def outcome(runs: list[Facts], stage: str, belongs: Callable[[Facts, Case], bool]) -> str:
+    """Of the texts of a kind, in all runs: how many came out of the twin that was to see them and not of the other."""
+    pairs, gains = [], []
+    for run in runs:
+        for case in (c for c in run.cases if belongs(run, c)):
+            pairs.append(run.arms(stage, case, "exact", run.definitions[0]))
+            mine, others = (
+                fmean(scores(run, stage, twin, case).logprobs) for twin in (case.exposed, case.control)
+            )
+            gains.append(mine - others)
+    memorized = sum(bool(pair and pair[0] and not pair[1]) for pair in pairs)
+    guessed = sum(bool(pair and pair[1]) for pair in pairs)
+    return f"{memorized} of {len(pairs)} ({guessed}), {fmean(gains):+.2f}"
+
+
+def shown(runs: list[Facts], stage: str, belongs: Callable[[Facts, Case], bool]) -> float:
+    """Showings of a text of a kind to the twin that was to see it, by the ledger's exposures."""
+    times = []
+    for run in runs:
+        counted = {(row[0], row[1]): row[4] for row in run.ledger.shown() if row[2] == stage}
+        times += [counted.get((c.example.id, c.exposed), 0) for c in run.cases if belongs(run, c)]
+    return fmean(times)
+
+
+def scores(run: Facts, stage: str, twin: str, case: Case) -> Scores:
+    """What a twin thinks of a target."""
+    found = run.observation(stage, twin, case).scores
+    assert found is not None, "a run scores every target"
+    return found
+
+
+def membership(runs: list[Facts], cohort: str, stage: str) -> Interval:
+    """Each text that tells what is wanted is a member under one twin and a non-member under the other."""
+    members, others, names = [], [], []
+    for number, run in enumerate(runs):
+        for case in (c for c in run.cases if c.example.cohort == cohort):
+            for twin, side in ((case.exposed, members), (case.control, others)):
+                after, before = (scores(run, s, twin, case) for s in (stage, "prior"))
+                side.append(reference_difference(after, before))
+            names.append((number, case.example.id))
+    return area(members, others, clusters=(names, names)).interval
+
+
+def nearer(run: Facts) -> float:
+    """AUC of the score that was selected by: near-copies against public texts of the subject, mean of both twins."""
+    areas = []
+    for twin in TWINS:
+        sides: dict[str, list[float]] = {TARGET: [], OFTEN: [], NEAR: [], OTHER: []}
+        for name, (score,) in run.readings(run.walks[twin, CHOSEN["CoLoR"]].id, "selection_score").items():
+            sides[kind_of(run, known(run)[name])].append(score)
+        areas.append(area(sides[NEAR], sides[TARGET]).interval.value)
+    return fmean(areas)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
