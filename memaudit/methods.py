@@ -174,6 +174,8 @@ class FewShot(Instruct):
     """Texts in a document, as far as they fit the window."""
 
 
+
+
 class StageSection(Section):
     """What every stage has."""
 

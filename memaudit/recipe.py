@@ -256,7 +256,7 @@ def _check_graph(recipe: Recipe) -> None:
                 f"without any: set stages.{config.pairs}.context, or conditional = false"
             )
         if isinstance(config, RewardStage) and config.acquire:
-            _check_acquisition(f"stages.{name}.acquire", config.acquire, recipe.cohorts)
+            _check_acquisition(f"stages.{name}.acquire", config.acquire, makeup(recipe, config.cohort))
     ordered(recipe)
     if not cohort_names(recipe):
         raise BadInput(
@@ -289,9 +289,9 @@ def _check_endings(name: str, config: Ppo) -> None:
         raise BadInput(f"stages.{name}.{rules[0]}: expected stop = true beside it, got false: set stop")
 
 
-def _check_acquisition(key: str, asked: Acquisition, cohorts: Cohorts) -> None:
+def _check_acquisition(key: str, asked: Acquisition, cohort: Makeup) -> None:
     """The pool has to hold what is asked of it, until the last round."""
-    examples = sum(cohorts.strata.values())
+    examples = sum(cohort.shown.values())
     pairs = examples * asked.draws
     if asked.labels > pairs:
         raise BadInput(

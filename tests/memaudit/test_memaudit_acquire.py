@@ -145,6 +145,13 @@ def test_what_is_wrong_with_it_is_said_in_a_line(setting: str, said: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+def test_a_cohort_that_is_made_otherwise_is_counted_as_it_is_made() -> None:
+    changes = ["stages.reward.acquire={ by = 'random', labels = 7, round = 1 }"]
+    parse(TINY, where="tiny", changes=[*changes, "cohorts.of.reward.strata={ 1 = 7 }"])
+    with pytest.raises(BadInput, match="labels: expected at most 6, "):
+        parse(TINY, where="tiny", changes=[*changes, "cohorts.of.reward.strata={ 1 = 6 }"])
+
+
 def test_the_last_round_may_leave_just_more_than_the_neighbours() -> None:
     setting = "{ by = 'balpm', labels = 6, round = 2, draws = 3, neighbour = 7 }"
     parse(TINY, where="tiny", changes=[f"stages.reward.acquire={setting}"])

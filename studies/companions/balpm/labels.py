@@ -1,4 +1,5 @@
-"""How many labels each rule needs, on a made-up problem whose pool is redundant: `python labels.py [SEED ...]`.
+"""How many labels each rule needs, on a made-up problem whose pool is redundant: `python labels.py [SEED ...]`, and
+`--anchor` for heads that are held more or less firmly.
 
 Prompts come in twelve crowds, most of them in the first few (the chance of the n-th is in proportion to 1 / n^2); each
 crowd has a taste of its own beside one that all share, and texts are judged by them with the noise of Bradley and
@@ -6,10 +7,11 @@ Terry. Held-out pairs are of all crowds alike. Features are random Fourier featu
 text.
 """
 
-import sys
+import argparse
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.distance import cdist
 
@@ -29,7 +31,6 @@ from rlhf.acquisition import (
 from rlhf.ensemble import Ensemble, fit, leads, log_likelihood
 
 RULES: dict[str, Rule] = {"random": Random(), "bald": Bald(), "powerbald": PowerBald(), "balpm": BalPm()}
-ENSEMBLE = Ensemble()
 LABELS, ROUND = 280, 20
 CROWDS, SIZE, WIDTH, POOL, HELD_OUT = 12, 4, 128, 800, 2000
 """Crowds, numbers that a prompt or a text is made of, features, and pairs."""
@@ -93,16 +94,16 @@ class Course:
     """Share of the entropy term in the spread of BAL-PM's score, before the second round and before the last."""
 
 
-def course(rule: Rule, posed: Problem, seed: int) -> Course:
+def course(rule: Rule, posed: Problem, seed: int, ensemble: Ensemble) -> Course:
     """Acquire, and look after each round."""
     pool = posed.pool
-    found = acquire(rule, pool, LABELS, ROUND, ENSEMBLE, seed).pairs
+    found = acquire(rule, pool, LABELS, ROUND, ensemble, seed).pairs
     likelihood, spread = [], {}
     for count in range(ROUND, LABELS + 1, ROUND):
         real = (np.arange(LABELS) < count).astype(np.float32)
         # Drawn apart from those that chose.
-        heads = fit(ENSEMBLE, pool.preferred[found], pool.rejected[found], real, jax.random.key(seed))
-        likelihood.append(log_likelihood(heads, posed.preferred, posed.rejected))
+        heads = fit(ensemble, pool.preferred[found], pool.rejected[found], real, jax.random.key(seed))
+        likelihood.append(log_likelihood(heads, jnp.asarray(posed.preferred), jnp.asarray(posed.rejected)))
         if count in (ROUND, LABELS - ROUND):
             doubt = disagreement(np.asarray(jax.nn.sigmoid(leads(heads, pool.preferred, pool.rejected))))
             spread[count] = share(doubt, pool.prompts, found[:count])
@@ -134,15 +135,15 @@ def needed(likelihood: np.ndarray, target: float) -> int | None:
     return ROUND * (int(enough[0]) + 1) if len(enough) else None
 
 
-def labels(seed: int) -> dict[str, tuple[int | None, Course]]:
+def labels(seed: int, ensemble: Ensemble) -> dict[str, tuple[int | None, Course]]:
     """Rule -> the labels it needs to be as good as random is with all of its own, and the rest."""
     posed = problem(seed)
-    courses = {name: course(rule, posed, seed) for name, rule in RULES.items()}
+    courses = {name: course(rule, posed, seed, ensemble) for name, rule in RULES.items()}
     target = courses["random"].likelihood[-1]
     return {name: (needed(found.likelihood, target), found) for name, found in courses.items()}
 
 
-def main(seeds: list[int]) -> None:
+def main(seeds: list[int], ensemble: Ensemble) -> None:
     """Print a Markdown table, a row for each seed and rule, and the verdict on the bar."""
     print(
         "| seed | rule | labels needed | likelihood with 20, 60, 140, 280 | crowds | outlier rank | entropy's share |"
@@ -150,7 +151,7 @@ def main(seeds: list[int]) -> None:
     print("|---|---|---|---|---|---|---|")
     ratios: dict[str, list[float]] = {name: [] for name in RULES}
     for seed in seeds:
-        found = labels(seed)
+        found = labels(seed, ensemble)
         for name, (count, c) in found.items():
             ratios[name].append((count or np.inf) / (found["random"][0] or LABELS))
             likely = ", ".join(f"{c.likelihood[n]:.3f}" for n in (0, 2, 6, 13))
@@ -167,4 +168,8 @@ def main(seeds: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(seed) for seed in sys.argv[1:]] or [0, 1, 2, 3, 4])
+    parser = argparse.ArgumentParser(description="Labels that each rule needs.")
+    parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--anchor", type=float, default=Ensemble().anchor)
+    asked = parser.parse_args()
+    main(asked.seeds, Ensemble(anchor=asked.anchor))
