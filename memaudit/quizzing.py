@@ -101,6 +101,6 @@ def _once(
     found = recite(decoder, params, shown)
     lengths = np.array([len(o) for o in options], np.float64)
     scores = (np.asarray(found.logprobs, np.float64) / lengths).reshape(-1, OPTIONS)
-    right = scores.argmax(axis=1) == [item.right for item in items]
+    right = np.equal(scores.argmax(axis=1), [item.right for item in items])
     said = np.asarray(found.whole).reshape(-1, OPTIONS).any(axis=1)
-    return scores, right.astype(np.float64), said
+    return scores, right.astype(np.float64), np.asarray(said)

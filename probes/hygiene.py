@@ -126,5 +126,5 @@ def filtered(given: Sequence[Item], blind: np.ndarray) -> tuple[Item, ...]:
         raise ValueError(
             f"expected answers [controls, {len(given)}] of one control or more, got {blind.shape}"
         )
-    known = blind.all(axis=0)
+    known = blind.all(axis=0).tolist()
     return tuple(item for item, out in zip(given, known, strict=True) if not out)

@@ -206,21 +206,21 @@ def facts(graph: Graph) -> Iterator[Fact]:
 
 
 def _of_symbol(graph: Graph, symbol: Symbol) -> Iterator[Fact]:
-    here = {"path": symbol.path, "clue": symbol.head}
+    path, clue = symbol.path, symbol.head
     label = (symbol.label,)
     if not symbol.owner:
-        yield Fact(kind="file", subject=label, answer=symbol.path, **here)
+        yield Fact(kind="file", subject=label, answer=symbol.path, path=path, clue=clue)
         others = [s for s in graph.symbols.values() if s.path == symbol.path and not s.owner]
         behind = [s for s in others if s.head > symbol.head]
         if behind:
             after = min(behind, key=lambda s: s.head)
             yield Fact(kind="next", subject=label, answer=after.label, path=symbol.path, clue=after.head)
     elif sum(s.name == symbol.name for s in graph.symbols.values()) == 1:
-        yield Fact(kind="owner", subject=(symbol.name,), answer=symbol.owner, **here)
+        yield Fact(kind="owner", subject=(symbol.name,), answer=symbol.owner, path=path, clue=clue)
     if len(symbol.bases) == 1:
-        yield Fact(kind="base", subject=label, answer=symbol.bases[0], **here)
+        yield Fact(kind="base", subject=label, answer=symbol.bases[0], path=path, clue=clue)
     if symbol.parameters:
-        yield Fact(kind="parameter", subject=label, answer=symbol.parameters[-1], **here)
+        yield Fact(kind="parameter", subject=label, answer=symbol.parameters[-1], path=path, clue=clue)
     if symbol.doc:
         yield Fact(kind="purpose", subject=label, answer=symbol.doc, path=symbol.path, clue=symbol.doc_span)
 
@@ -232,11 +232,13 @@ def _walks(graph: Graph, known: Sequence[Symbol]) -> Iterator[Fact]:
         names = [graph.symbols[c.callee].label for c in calls]
         if not calls:
             continue
-        here = {"path": symbol.path}
-        yield Fact(kind="first", subject=(symbol.label,), answer=names[0], clue=calls[0].span, **here)
+        path = symbol.path
+        yield Fact(kind="first", subject=(symbol.label,), answer=names[0], clue=calls[0].span, path=path)
         for (_, before), (call, after) in pairwise(zip(calls, names, strict=True)):
             if names.count(before) == 1:
-                yield Fact(kind="then", subject=(symbol.label, before), answer=after, clue=call.span, **here)
+                yield Fact(
+                    kind="then", subject=(symbol.label, before), answer=after, clue=call.span, path=path
+                )
         second = graph.calls.get(calls[0].callee, ())
         if second:
             end = graph.symbols[second[0].callee].label
@@ -246,7 +248,7 @@ def _walks(graph: Graph, known: Sequence[Symbol]) -> Iterator[Fact]:
                 answer=end,
                 clue=calls[0].span,
                 steps=(f"{symbol.label} calls {names[0]}", f"{names[0]} calls {end}"),
-                **here,
+                path=path,
             )
     for caller in graph.symbols.values():
         for call in graph.calls.get(caller.id, ()):

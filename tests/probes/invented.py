@@ -2,7 +2,7 @@
 
 import random
 
-_SYLLABLES = [
+_SYLLABLES = ("ba ce di fo gu ha ji ke lo mu na pe ri so tu va we xi yo zu").split(" ")  # noqa: SIM905
     "ba",
     "ce",
     "di",
@@ -27,7 +27,7 @@ _SYLLABLES = [
 
 
 def repository(seed: int = 0, files: int = 24) -> dict[str, str]:
-    """Path -> text. Files import earlier ones; classes inherit along a chain; names and docs are drawn, and mean nothing."""
+    """Path -> text. Files import earlier ones, classes inherit along a chain; names are drawn and mean nothing."""
     rng = random.Random(f"invented {seed}")
     used: set[str] = set()
 

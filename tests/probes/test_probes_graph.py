@@ -11,7 +11,8 @@ FILES = {
     "pkg/base.py": 'LIMIT = 7\nLIMIT_TWICE = 1\nLIMIT_TWICE = 2\n\nclass Base:\n    """The base."""\n\n'
     "    def run(self, x, *, y=1):\n        return self.stop()\n\n    def stop(self):\n        return 1\n",
     "pkg/use.py": "from .base import Base as B\nfrom pkg import base\nimport os\n\n\nclass Child(B):\n"
-    "    def stop(self):\n        return helper(base.Base())\n\n\ndef helper(a):\n    os.remove(a)\n    return Child(a)\n",
+    "    def stop(self):\n        return helper(base.Base())\n\n\n"
+    "def helper(a):\n    os.remove(a)\n    return Child(a)\n",
     "pkg/odd.py": "class Diamond(Unknown):\n    def run(self): pass\n",
     "pkg/broken.py": "def f(:\n",
     "pkg/wide.py": "# é\nÄ = 'ü'\ndef wide(ö):\n    return ö\n",
