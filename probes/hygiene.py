@@ -126,5 +126,5 @@ def filtered(given: Sequence[Item], blind: np.ndarray) -> tuple[Item, ...]:
         raise ValueError(
             f"expected answers [controls, {len(given)}] of one control or more, got {blind.shape}"
         )
-    known = blind.all(axis=0).tolist()
+    known = [bool(column.all()) for column in blind.T]
     return tuple(item for item, out in zip(given, known, strict=True) if not out)

@@ -2,28 +2,7 @@
 
 import random
 
-_SYLLABLES = ("ba ce di fo gu ha ji ke lo mu na pe ri so tu va we xi yo zu").split(" ")  # noqa: SIM905
-    "ba",
-    "ce",
-    "di",
-    "fo",
-    "gu",
-    "ha",
-    "ji",
-    "ke",
-    "lo",
-    "mu",
-    "na",
-    "pe",
-    "ri",
-    "so",
-    "tu",
-    "va",
-    "we",
-    "xi",
-    "yo",
-    "zu",
-]
+_SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprstvwxz" for vowel in "aeiou"]
 
 
 def repository(seed: int = 0, files: int = 24) -> dict[str, str]:
