@@ -1,4 +1,4 @@
-"""Quizzes of two packages, a twin trained on each, both asked both: `python quiz.py`, or `python quiz.py [all] [SEED ...]`.
+"""Quizzes of two packages, a twin trained on each, both asked both: `python quiz.py [all] [SEED ...]`.
 
 Prints the quizzes' hygiene, then blind accuracy of the twins, with tables by capability and by length of the clue.
 """
@@ -51,6 +51,10 @@ def main(seeds: list[int], *, every: bool) -> None:
             )
             for name, graph in graphs.items()
         }
+        if empty := [name for name, quiz in quizzes.items() if not quiz]:
+            raise SystemExit(
+                f"nothing is left of the quiz of {', '.join(empty)}: no twin can be trained on it"
+            )
         control = fresh(decoder, seed, CONTROLS)
         twins = {name: trained(decoder, tokenizer, quiz, seed) for name, quiz in quizzes.items()}
         found: dict[tuple[str, str], Answers] = {
@@ -136,12 +140,14 @@ def leaks(name: str, graph: Graph) -> frozenset[str]:
         leaky = hygiene.leaking(quiz, solver)
         found |= leaky
         print(
-            f"- {solver_name}: {hygiene.accuracy(quiz, solver):.3f}; above chance in {', '.join(sorted(leaky)) or 'nothing'}"
+            f"- {solver_name}: {hygiene.accuracy(quiz, solver):.3f}; "
+            f"above chance in {', '.join(sorted(leaky)) or 'nothing'}"
         )
     left = [item for item in quiz if item.fact.kind not in found]
     off = max(abs(hygiene.accuracy(left, s) - hygiene.CHANCE) for s in solvers.values())
     print(
-        f"- left {len(left)} items, on which no solver is more than {off:.3f} off chance ({hygiene.margin(len(left)):.3f})\n",
+        f"- left {len(left)} items, on which no solver is more than {off:.3f} off chance "
+        f"({hygiene.margin(len(left)):.3f})\n",
         flush=True,
     )
     return frozenset(found)
