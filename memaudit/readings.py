@@ -110,7 +110,7 @@ class Reader:
         if isinstance(config, Sft) and config.weights is not None:
             with np.load(result.folder / WEIGHTS) as data:
                 yield from _numbered(
-                    "self_weight", [(name, 0) for name in data["ids"].tolist()], data["weights"]
+                    "self_weight", _counted([(name,) for name in data["ids"].tolist()]), data["weights"]
                 )
         if isinstance(config, RewardStage):
             scorer = reward.RewardModel(decoder, result.params(decoder))
