@@ -174,6 +174,11 @@ class FewShot(Instruct):
     """Texts in a document, as far as they fit the window."""
 
 
+class SelfWeights(Section):
+    """Self-weighted fine-tuning (arXiv 2406.13948): what a first fine-tuning learnt more of counts for more."""
+
+    warm: ModelOf
+    """A stage that fine-tuned the same parent on the same examples."""
 
 
 class StageSection(Section):
@@ -248,6 +253,8 @@ class Sft(TokenStage):
     """Tokens of what stands before an example in its file that it is shown behind; they are never targets."""
     instruct: Instruct | None = None
     """Show examples with questions and answers about them, which are learnt as well."""
+    weights: SelfWeights | None = None
+    """Let examples count by how much another stage's training changed their loss; without it, all count the same."""
     final: Share = 0.1
     """Share of the learning rate left at the end."""
 

@@ -18,6 +18,7 @@ By quantity, each of one example:
   numbered by the condition that it is asked under (`contexts.Condition`).
 - `selection_score`, `selection_taken`, after a stage that selects: of each text that was a candidate its score (nats
   a token; none where chance decides), and of each that was taken, how many copies. Of public texts as well.
+- `self_weight`, after self-weighted SFT: what each example that the twin sees counted, before it was scaled.
 - `nearest`, after a stage that rolls out: for each of several answers to the example, its normalised edit distance
   to the nearest of the others.
 
@@ -43,7 +44,7 @@ from memaudit.recipe import cohort_of, context_of, uses
 from memaudit.records import Example, Probe, Reading
 from memaudit.select import SELECTION
 from memaudit.stages import Result, Setting, seed_of, stage_seed
-from memaudit.training import PAIRS, load_pairs, save_pairs
+from memaudit.training import PAIRS, WEIGHTS, load_pairs, save_pairs
 from probes import canaries
 from rlhf import reward
 from rlhf.batches import Pairs, Prompts, Rows, chunks, pad, rows
@@ -106,6 +107,11 @@ class Reader:
                 yield from _numbered("filling_loss", whose, losses)
         if isinstance(config, Pretrain) and config.select is not None:
             yield from _selection(result.folder / SELECTION)
+        if isinstance(config, Sft) and config.weights is not None:
+            with np.load(result.folder / WEIGHTS) as data:
+                yield from _numbered(
+                    "self_weight", _counted([(name,) for name in data["ids"].tolist()]), data["weights"]
+                )
         if isinstance(config, RewardStage):
             scorer = reward.RewardModel(decoder, result.params(decoder))
             parent = needed[config.parent or ""].language_model(decoder)

@@ -33,7 +33,7 @@ from memaudit.methods import (
 )
 from memaudit.records import Example, Probe
 from memaudit.select import SELECTION, Chooser
-from rlhf import goldfish, group, onpolicy, ppo, preference, reward, rollout, sft
+from rlhf import goldfish, group, onpolicy, ppo, preference, reward, rollout, sft, weighting
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pack, pad, rows, schedule
 from rlhf.infill import Infill
 from rlhf.model import Decoder, Params
@@ -43,6 +43,8 @@ from rlhf.tokenizer import Tokenizer
 
 PAIRS = "pairs.npz"
 """A reward stage's pairs, beside its parameters."""
+WEIGHTS = "weights.npz"
+"""What each example counts in self-weighted fine-tuning, beside the parameters: `ids`, and `weights` as published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,23 @@ def _learn(config: TokenStage, job: Job, shown: Rows, order: np.ndarray) -> Para
         stage=job.stage,
         key=job.key,
         goldfish=_goldfish(config, job.seed),
+        importance=_importance(config, job, shown),
     )
+
+
+def _importance(config: TokenStage, job: Job, shown: Rows) -> np.ndarray | None:
+    if not isinstance(config, Sft) or config.weights is None:
+        return None
+    warm = job.model(config.weights.warm)
+    found = weighting.importance(job.decoder, job.parent, warm, shown, job.stage.layout)
+    np.savez(job.folder / WEIGHTS, ids=np.array([row[0] for row in shown.ids]), weights=found)
+    try:
+        return weighting.scaled(found)
+    except ValueError:
+        raise BadInput(
+            f"stages.{job.stage.name}.weights.warm: expected a stage that changed the parent, got "
+            f"{config.weights.warm!r}, which has the same loss on every example: name one that was trained"
+        ) from None
 
 
 def _goldfish(config: TokenStage, seed: int) -> goldfish.Goldfish | None:

@@ -31,7 +31,8 @@ class CrossEntropy:
     ) -> tuple[Array, Array, dict[str, Any]]:
         """`batch` has `tokens` int32 and `weights` float32, both ``[batch, time]``; perhaps `segments` int32.
 
-        Where a random goldfish is to forget it has `draws` as well, uint32 ``[batch]``.
+        Where a random goldfish is to forget it has `draws` as well, uint32 ``[batch]``; where rows count differently,
+        `importance`, float32 ``[batch]``, times which each one's loss is taken.
         """
         tokens, weight = batch["tokens"], batch["weights"][:, 1:]
         segments = batch.get("segments")
@@ -47,7 +48,8 @@ class CrossEntropy:
             metrics["drop_rate"] = (dropped, dropped + jnp.sum(weight))
         count = jnp.sum(weight)
         metrics |= {"mean_token_accuracy": (jnp.sum(found.hit * weight), count), "num_tokens": count}
-        return -jnp.sum(found.logprobs * weight), count, metrics
+        counted = weight * batch["importance"][:, None] if "importance" in batch else weight
+        return -jnp.sum(found.logprobs * counted), count, metrics
 
 
 def train(
@@ -60,16 +62,20 @@ def train(
     stage: Stage,
     key: Array | None = None,
     goldfish: Goldfish | None = None,
+    importance: np.ndarray | None = None,
 ) -> Params:
     """Show `rows` along `order` (int ``[steps, batch]``, see `batches.schedule`), one update per batch.
 
     `key` seeds the adapters, where the stage has any. With `goldfish` some targets are shown and not learnt.
+    With `importance`, float32 ``[rows]``, the loss of each row counts so much; what it is divided by is unchanged.
     """
 
     def shown(step: int) -> tuple[dict[str, np.ndarray], tuple[RowIds, ...]]:
         batch, ids = take(rows, order[step])
         if isinstance(goldfish, Random):
             batch["draws"] = goldfish.draws(step, len(order[step]))
+        if importance is not None:
+            batch["importance"] = importance[order[step]]
         return batch, ids
 
     parts = fit(
