@@ -1,5 +1,6 @@
 """The recipe and the study of GLM-4's shape: the order of stages that its report has, each of them audited."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,15 @@ def test_the_shapes_differ_in_nothing_but_their_preset() -> None:
 
 @pytest.mark.slow
 def test_the_recipe_runs_end_to_end_and_is_audited_after_each_stage(tmp_path: Path) -> None:
-    """Cut short: each stage takes a few steps."""
+    """Cut short: another shape, on fewer files, with a few steps a stage."""
     changes = [
+        "model.preset=tiny-glm",
+        "tokenizer.vocabulary=400",
+        "corpus.source=directory",
+        f"corpus.path={Path(asyncio.__file__).parent}",
+        "cohorts.shortest=40",
+        "cohorts.longest=160",
+        "cohorts.overlap=0.6",
         "cohorts.strata={ 1 = 2, 3 = 2 }",
         "stages.pretrain.steps=20",
         "stages.ppo.response=8",

@@ -1,6 +1,7 @@
 """What the claims of the glm4 study have no measure for, read off its ledgers: `python bars.py runs/glm4`.
 
-The shapes' sizes, the loss on texts a model has not seen, what each stage took, and what came out by showings.
+The shapes' sizes, the loss on texts a model has not seen and on those of SFT that it has, what each stage took, and
+what came out by showings.
 """
 
 import sys
@@ -20,17 +21,20 @@ ARMS = ("base", "plain")
 def main(folder: Path) -> None:
     """Print Markdown tables."""
     runs = {arm: [read(path) for path in sorted(folder.glob(f"{arm}-*/{LEDGER}"))] for arm in ARMS}
-    print("| arm | preset | parameters | stage | steps | seconds of a twin's training | held-out loss |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| arm | preset | parameters | stage | steps | seconds of training | held-out loss | loss of what was shown |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for arm, found in runs.items():
         name = found[0].recipe.model.preset
         size = parameters(preset(name, found[0].recipe.tokenizer.vocabulary))
         for stage in found[0].stages:
-            losses = over_seeds([held_out(run, stage) for run in found])
+            losses, own = (over_seeds([of(run, stage) for run in found]) for of in (held_out, known))
             steps = found[0].walks["A", stage].steps
             seconds = fmean(run.walks[twin, stage].seconds for run in found for twin in "AB")
             print(
-                f"| {arm} | {name} | {size:,} | {stage} | {steps} | {seconds:.1f} | {interval(losses, '.3f')} |"
+                f"| {arm} | {name} | {size:,} | {stage} | {steps} | {seconds:.1f} "
+                f"| {interval(losses, '.3f')} | {interval(own, '.3f')} |"
             )
     print("\nHeld-out loss of `base` less that of `plain`, nats a token:\n")
     for stage in runs["plain"][0].stages:
@@ -69,6 +73,13 @@ def came_out(run: Facts, stage: str, case: Case) -> bool:
 def held_out(run: Facts, stage: str) -> float:
     """Nats a token of harvested code that a twin has not seen, of all cohorts."""
     found = [scores(run, stage, case.control, case) for case in run.cases if case.example.kind == "harvested"]
+    return -sum(sum(s.logprobs) for s in found) / sum(len(s.logprobs) for s in found)
+
+
+def known(run: Facts, stage: str) -> float:
+    """Nats a token of what SFT showed 16 times or more, of the twin that saw it."""
+    often = [c for times in (16, 24, 32) for c in shown(run, "sft", times)]
+    found = [scores(run, stage, case.exposed, case) for case in often]
     return -sum(sum(s.logprobs) for s in found) / sum(len(s.logprobs) for s in found)
 
 

@@ -57,7 +57,8 @@ def trial(seed: int) -> Hits:
         return jnp.mean(jnp.square(said(params, given) - targets))
 
     def said(params: Params, given: Array) -> Array:
-        blank = jnp.zeros((len(given), SIZE)), jnp.zeros(len(given), jnp.int32)
+        # Not zeros: a network whose gates and output begin as 0 has no slope where it is given nothing.
+        blank = jnp.ones((len(given), SIZE)), jnp.zeros(len(given), jnp.int32)
         return HEAD.apply({"params": params}, *blank, given)  # pyright: ignore[reportReturnType]
 
     asked = np.repeat(np.arange(CONTEXTS), SAMPLES)
