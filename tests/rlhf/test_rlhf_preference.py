@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from rlhf_listening import Recorder
 from rlhf_pairs import BATCH, SIDES, halves, pair_batch
 
-from rlhf.batches import Pairs, Rows, epochs
+from rlhf import sft
+from rlhf.batches import Pairs, Rows, epochs, rows
 from rlhf.events import Hook, Updated
-from rlhf.model import Decoder, Params
+from rlhf.model import Decoder, Params, initialise
 from rlhf.optimiser import Optimiser
 from rlhf.preference import PreferenceConfig, PreferenceLoss, reference_logprobs, train
 from rlhf.stage import Stage
@@ -298,3 +299,69 @@ def test_policy_and_parent_see_the_same_corruption_at_every_step(decoder: Decode
     for metrics in updates:
         assert metrics["rewards/corrupted"] == pytest.approx(0, abs=1e-4)
         assert metrics["loss"] == pytest.approx(3 * math.log(2), abs=1e-4)
+
+
+LENGTH, COPIES, PAIRS, WRONG = 10, 200, 200, 2
+"""Tokens to copy, updates in which that is learnt by halves, pairs, tokens that are drawn anew in a rejected copy."""
+
+
+def copies(given: np.ndarray, said: np.ndarray) -> Rows:
+    """Rows in which a context stands before a copy of it, of which the copy is the target."""
+    prompts = [[1, *context, 2] for context in given.tolist()]
+    names = [(str(i),) for i in range(len(prompts))]
+    return rows(prompts, said.tolist(), names, time=2 * LENGTH + 2, fill=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_under_mdpo_the_chosen_texts_gain_and_hang_on_their_context_and_under_dpo_they_lose(
+    decoder: Decoder, seed: int
+) -> None:
+    """arXiv 2406.11839 in small: the anchor holds chosen copies up, the conditional term ties them to the context."""
+    rng = np.random.default_rng(seed)
+    lesson, contexts = (rng.integers(3, 35, (count, LENGTH)) for count in (32 * COPIES, PAIRS))
+    rejected = contexts.copy()
+    for row in rejected:
+        row[rng.choice(LENGTH, WRONG, replace=False)] = rng.integers(3, 35, WRONG)
+    starts = rng.integers(LENGTH - 1, size=PAIRS)
+    good, bad = copies(contexts, contexts), copies(contexts, rejected)
+    corrupted = copies(np.stack([c[s : s + 2] for c, s in zip(contexts, starts, strict=True)]), contexts)
+    parent = sft.train(
+        jax.jit(initialise, static_argnums=0)(decoder, jax.random.key(seed)),
+        copies(lesson, lesson),
+        np.arange(32 * COPIES).reshape(COPIES, 32),
+        Optimiser(learning_rate=3e-3, warmup=50, final=0.1),
+        decoder=decoder,
+        stage=Stage(name="sft"),
+    )
+    begun = reference_logprobs(decoder, parent, good)
+
+    def outcome(*, conditional: bool, anchor: bool) -> tuple[float, float]:
+        """Nats that the chosen copies gain, and nats of them that are owed to the context."""
+        config = PreferenceConfig(
+            optimiser=Optimiser(learning_rate=1e-3, warmup=10),
+            beta=0.1,
+            method="dpo",
+            conditional=conditional,
+            anchor=anchor,
+        )
+        params = train(
+            parent,
+            Pairs(preferred=good, rejected=bad),
+            epochs(PAIRS, 20, 100, seed),
+            config,
+            decoder=decoder,
+            stage=Stage(name="preference"),
+            corrupted=corrupted if conditional else None,
+        )
+        known, guessed = (reference_logprobs(decoder, params, shown) for shown in (good, corrupted))
+        return float((known - begun).mean()), float((known - guessed).mean())
+
+    dpo, anchored, tied, both = (
+        outcome(conditional=conditional, anchor=anchor)
+        for conditional, anchor in ((False, False), (False, True), (True, False), (True, True))
+    )
+    assert dpo[0] < 0 < both[0]
+    assert tied[0] < 0 < anchored[0]
+    assert both[1] >= 1.5 * dpo[1]
+    assert tied[1] >= 1.5 * anchored[1]
