@@ -206,7 +206,8 @@ def test_it_helps_where_it_aims_and_brings_in_what_is_like_the_aim(decoder: Deco
         for name, taken in chosen.items()
     }
     assert enriched["color"][0] >= 3
-    assert enriched["color"][1] > enriched["color"][0]
+    # Where all of both are taken, 8 times their share, the most there can be, the two are equal.
+    assert enriched["color"][1] >= enriched["color"][0]
     assert enriched["alone"][0] < enriched["color"][0]
     copies = [
         np.isin(np.arange(start, start + COPIES), chosen["color"]).sum()
