@@ -6,6 +6,7 @@ Examples are told apart by whether any pair of theirs was labelled, as the ledge
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 
@@ -35,7 +36,7 @@ NEIGHBOUR = 13
 """The k of outlier ranks, for all arms."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
     """One seed's run."""
 
@@ -83,24 +84,26 @@ class Run:
             ranks.append(np.argsort(np.argsort(radius, kind="stable"))[how["pairs"]] / (len(radius) - 1))
         return float(np.concatenate(ranks).mean())
 
-    def likelihood(self, stage: str) -> float:
-        """Log-probability (nats) that the reward models give to a pair of the half that they were not shown."""
-        recipe = self.facts.recipe
-        decoder = Decoder(preset(recipe.model.preset, recipe.tokenizer.vocabulary))
-        found = []
-        for twin in TWINS:
-            record = self.facts.walks[twin, stage]
-            # The readings are scaled to deviation 1; the pairs were learnt without.
-            tree = Result(folder=self.folder / "stages" / record.id, scalar=True).params(decoder)
-            preferred, rejected = (
-                self.facts.readings(record.id, f"{side}_reward") for side in ("preferred", "rejected")
-            )
-            for case in self.facts.cases:
-                name = case.example.id
-                if case.control == twin:
-                    lead = (preferred[name][0] - rejected[name][0]) / float(tree["scale"]["gain"])
-                    found.append(-np.logaddexp(0.0, -lead))
-        return fmean(found)
+
+@cache
+def likelihood(run: Run, stage: str) -> float:
+    """Log-probability (nats) that the reward models give to a pair of the half that they were not shown."""
+    recipe = run.facts.recipe
+    decoder = Decoder(preset(recipe.model.preset, recipe.tokenizer.vocabulary))
+    found = []
+    for twin in TWINS:
+        record = run.facts.walks[twin, stage]
+        # The readings are scaled to deviation 1; the pairs were learnt without.
+        tree = Result(folder=run.folder / "stages" / record.id, scalar=True).params(decoder)
+        preferred, rejected = (
+            run.facts.readings(record.id, f"{side}_reward") for side in ("preferred", "rejected")
+        )
+        for case in run.facts.cases:
+            name = case.example.id
+            if case.control == twin:
+                lead = (preferred[name][0] - rejected[name][0]) / float(tree["scale"]["gain"])
+                found.append(-np.logaddexp(0.0, -lead))
+    return fmean(found)
 
 
 def mean(run: Run, stage: str, cases: list[Case], of: Callable[[Run, str, Case], float]) -> float:
@@ -135,7 +138,7 @@ def main(folder: Path) -> None:
         stage = f"reward{end}"
         labels = fmean(len(run.how(stage, twin)["pairs"]) for run in runs for twin in TWINS)
         print(
-            f"| {arm} | {labels:.0f} | {told(over_seeds([run.likelihood(stage) for run in runs]))} "
+            f"| {arm} | {labels:.0f} | {told(over_seeds([likelihood(run, stage) for run in runs]))} "
             f"| {fmean(run.prompts(stage) for run in runs):.1f} | {fmean(run.outliers(stage) for run in runs):.3f} |"
         )
     print("\n| arm | after | nats a token, labelled | others | difference | out, labelled | others |")
@@ -162,7 +165,7 @@ def main(folder: Path) -> None:
 
     print("\nBAL-PM less random, at as many labels:\n")
     print(
-        f"- log-likelihood of unseen pairs: {told(beside('-balpm', '', lambda r, e: r.likelihood(f'reward{e}')))}"
+        f"- log-likelihood of unseen pairs: {told(beside('-balpm', '', lambda r, e: likelihood(r, f'reward{e}')))}"
     )
     print(f"- prompts labelled: {told(beside('-balpm', '', lambda r, e: r.prompts(f'reward{e}')), 1)}")
     print(f"- outlier rank: {told(beside('-balpm', '', lambda r, e: r.outliers(f'reward{e}')))}")
