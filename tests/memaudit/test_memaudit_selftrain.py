@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -275,16 +276,8 @@ def test_a_recipe_names_it() -> None:
     assert parse(dumps(recipe), where="again") == recipe
     assert cohort_of(recipe, "rest") == "sft"
     assert isinstance(recipe.stages["rest"], Rest)
-    assert steps_of(replace_recipe(recipe), "A", "rest") == 4
-
-
-def replace_recipe(recipe: Any) -> Any:
-    class Fake:
-        pass
-
-    fake = Fake()
-    fake.recipe = recipe
-    return fake
+    setting: Any = SimpleNamespace(recipe=recipe)
+    assert steps_of(setting, "A", "rest") == 4
 
 
 @pytest.mark.parametrize(
