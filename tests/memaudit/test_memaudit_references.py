@@ -50,7 +50,12 @@ def test_every_method_names_its_parent_and_what_it_learns_from() -> None:
     found = {name: {".".join(at.path): at.result for at in references(of)} for name, of in BY_METHOD.items()}
     assert all(keys["from"] == "model" for keys in found.values())
     assert {name for name, keys in found.items() if keys.get("reward") == "reward"} == {"ppo", "grpo", "rloo"}
-    assert {name for name, keys in found.items() if keys.get("pairs") == "reward"} == {"ipo", "dpo", "cdpo"}
+    assert {name for name, keys in found.items() if keys.get("pairs") == "reward"} == {
+        "ipo",
+        "dpo",
+        "cdpo",
+        "mdpo",
+    }
 
 
 def test_values_are_read_and_replaced_at_their_paths() -> None:
