@@ -116,7 +116,7 @@ def table(findings: Findings) -> Table:
     # Narrow enough for 80 columns with three cohorts.
     drawn = Table(
         title=f"Came out of the twin that saw it | of its control, within distance {findings.threshold:g}",
-        caption="( ) not shown to this model yet   * shown to the reward model that steered it",
+        caption="( ) not shown to this model yet   * shown to a model that steered it",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
