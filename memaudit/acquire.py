@@ -5,7 +5,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from memaudit.methods import Acquisition, Bald, BalPm, Informed, PowerBald
+from memaudit.treatments import Acquisition, Bald, BalPm, Informed, PowerBald
 from rlhf import acquisition
 from rlhf.batches import Pairs, Prompts, Rows
 from rlhf.ensemble import Ensemble, features

@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 
 from memaudit.errors import BadInput
-from memaudit.methods import FewShot, Instruct
 from memaudit.records import Example, Probe
+from memaudit.treatments import FewShot, Instruct
 from probes.questions import Pair, ask
 from rlhf.batches import Rows, pack, rows
 from rlhf.tokenizer import Tokenizer

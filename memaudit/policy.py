@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, ValidationError
 
 from memaudit.errors import BadInput
-from memaudit.methods import Name, Natural, Positive, Section
+from memaudit.section import Name, Natural, Positive, Section
 from memaudit.settings import Shelf, one_line, tables
 from memaudit.sources import printable
 from memaudit.statistics import CONFIDENCE

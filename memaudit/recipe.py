@@ -11,27 +11,22 @@ from pydantic import Field, ValidationError
 
 from memaudit.errors import BadInput
 from memaudit.methods import (
-    Acquisition,
-    BalPm,
     Grpo,
     Mdpo,
-    Name,
     OnPolicy,
-    Positive,
     Ppo,
     Preference,
-    Rate,
     RewardStage,
     Rloo,
-    Section,
     Sft,
-    Share,
     Stage,
     StageSection,
 )
 from memaudit.references import Reference, references, value_at
 from memaudit.rules import Audit, check_audit
+from memaudit.section import Name, Positive, Rate, Section, Share
 from memaudit.settings import Shelf, line_of, tables
+from memaudit.treatments import Acquisition, BalPm
 from rlhf.presets import PRESETS
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from memaudit.errors import BadInput
-from memaudit.methods import Natural, Positive, Section
+from memaudit.section import Natural, Positive, Section
 from probes import VERDICT_LEVELS
 
 Share = Annotated[float, Field(ge=0, le=1)]

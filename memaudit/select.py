@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from memaudit.errors import BadInput
-from memaudit.methods import ColorSelect, RandomSelect, Select
 from memaudit.records import Example
+from memaudit.treatments import ColorSelect, RandomSelect, Select
 from probes.duplicates import clusters
 from rlhf.mesh import Layout
 from rlhf.model import Decoder, Params

@@ -17,7 +17,6 @@ from memaudit.methods import (
     Cdpo,
     Direct,
     Grpo,
-    HashedGoldfish,
     Mdpo,
     OnPolicy,
     Ppo,
@@ -28,11 +27,11 @@ from memaudit.methods import (
     Rloo,
     Sft,
     StageSection,
-    StaticGoldfish,
     TokenStage,
 )
 from memaudit.records import Example, Probe
 from memaudit.select import SELECTION, Chooser
+from memaudit.treatments import HashedGoldfish, StaticGoldfish
 from rlhf import goldfish, group, onpolicy, ppo, preference, reward, rollout, sft, weighting
 from rlhf.batches import Pairs, Prompts, Rows, epochs, pack, pad, rows, schedule
 from rlhf.infill import Infill

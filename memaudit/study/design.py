@@ -26,8 +26,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from memaudit.errors import BadInput
-from memaudit.methods import Name, Positive, Section
 from memaudit.recipe import RECIPES
+from memaudit.section import Name, Positive, Section
 from memaudit.settings import one_line, read, tables
 from memaudit.sources import printable
 

@@ -16,10 +16,11 @@ from tiny import TINY
 from memaudit.auditor import Auditor
 from memaudit.errors import BadInput
 from memaudit.instruction import ECHOED, LAYOUTS, RESTATED, Instructor, echoes, predicted, written
-from memaudit.methods import FewShot, Instruct, Pretrain, Sft
+from memaudit.methods import Pretrain, Sft
 from memaudit.recipe import dumps, parse
 from memaudit.records import Example, Probe
 from memaudit.training import Job, finetuning, pretraining, train
+from memaudit.treatments import FewShot, Instruct
 from probes import Secret
 from rlhf.batches import Rows, beside
 from rlhf.model import Decoder, initialise

@@ -7,9 +7,10 @@ from pydantic import Field, ValidationError
 from tiny import TINY
 
 from memaudit.errors import BadInput
-from memaudit.methods import BY_METHOD, ModelOf, Name, RewardOf, Section
+from memaudit.methods import BY_METHOD
 from memaudit.recipe import parse
 from memaudit.references import Reference, references, replaced, value_at
+from memaudit.section import ModelOf, Name, RewardOf, Section
 from memaudit.settings import line_of
 
 

@@ -20,12 +20,13 @@ from memaudit.cases import Case, Facts
 from memaudit.corpus import Corpus
 from memaudit.instruction import ECHOED, RESTATED, Instructor, echoes, predicted, written
 from memaudit.ledger import LEDGER, Ledger
-from memaudit.methods import Instruct, Pretrain
+from memaudit.methods import Pretrain
 from memaudit.recipe import parse
 from memaudit.run import Plan, read
 from memaudit.stages import Result, shown_to, stage_seed
 from memaudit.statistics import Estimate, over_seeds
 from memaudit.training import Job, finetuning, pretraining
+from memaudit.treatments import Instruct
 from rlhf.batches import rows
 from rlhf.preference import reference_logprobs
 from rlhf.stage import Stage
