@@ -50,8 +50,8 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
     public = {e.id: e for e in (_public(u) for u in public_units)}
 
     cells = _cells(recipe)
-    sensitive = iter(_sensitive(tokenizer, recipe, sum(c["sensitive"] for c in cells)))
     ordinary = _by_paths(cells, private_units, public.values(), tokenizer, recipe)
+    sensitive = iter(_sensitive(tokenizer, recipe, sum(c["sensitive"] for c in cells)))
 
     drawn: list[_Candidate] = []
     for cell in cells:

@@ -9,8 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-
-import numpy as np
+from statistics import fmean
 
 from probes.quiz import OPTIONS, Item
 
@@ -94,7 +93,7 @@ def accuracy(given: Sequence[Item], solver: Solver) -> float:
         scores = solver(item)
         best = [place for place, score in enumerate(scores) if score == max(scores)]
         shares.append((item.right in best) / len(best))
-    return float(np.mean(shares)) if shares else math.nan
+    return fmean(shares) if shares else math.nan
 
 
 def margin(count: int, errors: float = 3.0) -> float:
@@ -116,15 +115,15 @@ def leaking(given: Sequence[Item], solver: Solver) -> frozenset[str]:
     return frozenset(found)
 
 
-def filtered(given: Sequence[Item], blind: np.ndarray) -> tuple[Item, ...]:
-    """The items that not all controls have right without any code; `blind` is bool ``[controls, items]``.
+def filtered(given: Sequence[Item], blind: Sequence[Sequence[bool]]) -> tuple[Item, ...]:
+    """The items that not all controls have right without any code; `blind` is ``[controls, items]``.
 
     The controls have not been shown the repository. The more there are, the fewer items go by chance: of n controls
     4^-n of the items. Whether the filter was enough another control has to say.
     """
-    if blind.ndim != 2 or blind.shape[1] != len(given) or not len(blind):
+    answers = [len(control) for control in blind]
+    if not answers or set(answers) != {len(given)}:
         raise ValueError(
-            f"expected answers [controls, {len(given)}] of one control or more, got {blind.shape}"
+            f"expected answers of one control or more to {len(given)} items each, got {answers or 'none'}"
         )
-    known = [bool(column.all()) for column in blind.T]
-    return tuple(item for item, out in zip(given, known, strict=True) if not out)
+    return tuple(item for item, known in zip(given, zip(*blind, strict=True), strict=True) if not all(known))

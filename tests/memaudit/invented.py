@@ -125,7 +125,7 @@ def finished(
     passing: Outcome | None,
     rewards: Callable[[int, str], float],
     scoring: list[str],
-    read: Read | None,
+    read: Read | None = None,
 ) -> Finished:
     """What a leg leaves, made up."""
     twin = leg.twins[0]

@@ -29,7 +29,7 @@ def loaded(path: Path) -> ModuleType:
 @pytest.mark.slow
 def test_each_twin_knows_blind_what_it_was_shown_and_that_alone() -> None:
     study = loaded(ROOT / "studies" / "companions" / "citygpt" / "quiz.py")
-    repository = loaded(ROOT / "tests" / "probes" / "invented.py").repository
+    repository = loaded(ROOT / "tests" / "probes" / "probes_repository.py").repository
     graphs = [build(repository(seed)) for seed in (0, 1)]
     tokenizer = Tokenizer.train([text for graph in graphs for text in graph.files.values()], 512)
     decoder = Decoder(preset("1m", tokenizer.vocabulary))

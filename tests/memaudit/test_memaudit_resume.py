@@ -17,7 +17,7 @@ from memaudit.errors import BadInput
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.recipe import parse
 from memaudit.run import run
-from rlhf.events import Hook, Updated
+from rlhf.events import Hook, StageStarted, Updated
 
 EVERY = "checkpoints.every=3"
 
@@ -49,7 +49,10 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
 
     class Stops(Hook):
         def __init__(self, progress: object) -> None:
-            pass
+            self.all = 0
+
+        def on_stage_started(self, event: StageStarted) -> None:
+            self.all = event.steps
 
         def on_update(self, event: Updated) -> None:
             if (event.stage, event.step) == (stage, step):

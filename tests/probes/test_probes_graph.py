@@ -2,7 +2,7 @@
 
 import ast
 
-from invented import repository
+from probes_repository import repository
 
 from probes.graph import build
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from invented import repository
+from probes_repository import repository
 
 from probes import hygiene
 from probes.graph import Graph, build
@@ -155,7 +155,7 @@ def test_the_filter_takes_out_what_all_controls_know_and_no_more() -> None:
     four = [_city(d) for d in (1000, 1200, 1400, 1600)]
     blind = np.array([[True, True, False, False], [True, False, True, False]])
     assert hygiene.filtered(four, blind) == tuple(four[1:])
-    with pytest.raises(ValueError, match=r"expected answers \[controls, 4\]"):
+    with pytest.raises(ValueError, match="of one control or more to 4 items each, got"):
         hygiene.filtered(four, blind[:, :3])
 
 
