@@ -65,6 +65,7 @@ class Run:
             seed=stage_seed(self.recipe, stage),
             examples=shown,
             probes=[p for p in self.setting.population.probes if p.example_id in names],
+            contexts={},
             time=self.setting.time,
             folder=self.folder,
             scorer=lambda name: {},
