@@ -53,6 +53,7 @@ def test_the_table_has_a_line_for_every_run_and_names_what_was_missed(given, cap
     assert given == [(["rloo"], bandit.COEFFICIENTS, replace(bandit.QUICK, answers=48), 3)]
 
 
+@pytest.mark.slow
 def test_a_run_starts_at_the_reference_and_is_watched_to_its_end(capsys):
     bandit.main(["--json", "--only", "rloo", *TINY])
     (row,) = json.loads(capsys.readouterr().out)["rows"]

@@ -19,6 +19,7 @@ def bench() -> Bench:
     return prepare("tiny", 10, SMALL)
 
 
+@pytest.mark.slow
 def test_both_of_our_sides_judge_alike(bench: Bench) -> None:
     probes = [*bench.shown, *bench.others]
     verdicts = ours(bench, probes, SMALL)()

@@ -12,6 +12,7 @@ from rlhf.model import Decoder, initialise
 from rlhf.presets import preset
 
 
+@pytest.mark.slow
 def test_the_whole_script_runs_in_tiny(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A line for people and one of JSON for every figure, and the file is added to, never begun anew."""
     file = tmp_path / "figures.jsonl"

@@ -60,6 +60,7 @@ def test_the_table_names_what_was_missed(measured: Any, capsys: pytest.CaptureFi
     assert lines[-1] == "bars missed: ppo_5m"
 
 
+@pytest.mark.slow
 def test_both_sides_take_turns_and_ours_has_either_critic(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[tuple[Any, ...]] = []
     monkeypatch.setattr(ppo, "ours", lambda *what: lambda number: turns.append((*what, number)))

@@ -44,6 +44,7 @@ def test_json_names_the_ratio_of_every_row(capsys):
     }
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_every_row_and_names_what_was_missed(capsys):
     probes.main(["--quick", *TINY, "--only", "targets", "index"])
     lines = capsys.readouterr().out.splitlines()
@@ -94,6 +95,7 @@ def test_a_bar_is_a_lower_or_an_upper_one(ratio, bar, most, reached):
     assert row.as_json()["reached"] is reached
 
 
+@pytest.mark.slow
 def test_the_sides_take_turns_and_the_first_turn_does_not_count():
     turns = []
     ticks = iter([0, 100, 0, 100, 0, 1, 0, 10, 0, 3, 0, 20, 0, 2, 0, 60])

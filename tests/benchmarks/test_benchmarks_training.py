@@ -13,6 +13,7 @@ from rlhf.presets import preset
 SMALL = Batch(rows=2, time=8)
 
 
+@pytest.mark.slow
 def test_the_fastest_step_counts_and_the_first_turns_do_not() -> None:
     ticks = iter([0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 7, 0, 3, 0, 9])
     turns: list[str] = []
@@ -28,6 +29,7 @@ def test_the_fastest_step_counts_and_the_first_turns_do_not() -> None:
         fastest([], 0)
 
 
+@pytest.mark.slow
 def test_our_side_trains() -> None:
     """From the loss of a fresh model down, also on packed rows, of which one token fewer is a target."""
     for packed in (False, True):
