@@ -10,9 +10,9 @@ from statistics import fmean
 from scipy.stats import spearmanr
 
 from memaudit.cases import Case, Facts
-from memaudit.ledger import LEDGER, Ledger
-from memaudit.recipe import parse
-from memaudit.statistics import Estimate, over_seeds
+from memaudit.ledger import LEDGER
+from memaudit.statistics import over_seeds
+from memaudit.study.bars import interval, read, verdict
 
 PLAIN, WEIGHED = "sft", "swft"
 OFTEN = 16
@@ -34,23 +34,6 @@ def main(folder: Path) -> None:
             f"- rank correlation of weight and gain of likelihood after {stage}, texts shown {OFTEN} times: "
             f"{interval(found)}; above 0: {verdict(found.low > 0)}"
         )
-
-
-def read(path: Path) -> Facts:
-    """A run's facts."""
-    ledger = Ledger(path)
-    return Facts(ledger, parse(ledger.setting("recipe"), where=str(path)))
-
-
-def verdict(holds: bool) -> str:
-    """In the words of the claims."""
-    return "holds" if holds else "does not hold"
-
-
-def interval(found: Estimate) -> str:
-    """With its 95 % interval, where seeds tell one."""
-    bounds = "no interval" if found.method == "unknown" else f"{found.low:+.3f} to {found.high:+.3f}"
-    return f"{found.value:+.3f} ({bounds})"
 
 
 def likelihood(run: Facts, stage: str, twin: str, case: Case) -> float:

@@ -15,7 +15,8 @@ import numpy as np
 
 from memaudit.contexts import dependence
 from memaudit.quizzing import Answers, ask
-from memaudit.statistics import Estimate, over_seeds
+from memaudit.statistics import over_seeds
+from memaudit.study.bars import interval
 from probes import hygiene
 from probes.graph import Graph, build
 from probes.quiz import KINDS, Item, around, clue_length, items, posed
@@ -102,19 +103,15 @@ def main(seeds: list[int], *, every: bool) -> None:
     )
     print("\nBlind accuracy, mean over seeds (95 % interval); chance is 0.250:\n")
     for who, values in told:
-        print(f"- {who}: {interval(over_seeds(values))}")
-    print(f"- no option said, of the trained twin: {interval(over_seeds(silent))}")
-    print(f"- with the code around the clue less without, of the trained twin: {interval(over_seeds(owed))}")
+        print(f"- {who}: {interval(over_seeds(values), '.3f')}")
+    print(f"- no option said, of the trained twin: {interval(over_seeds(silent), '.3f')}")
+    print(
+        f"- with the code around the clue less without, of the trained twin: {interval(over_seeds(owed), '.3f')}"
+    )
     print("\n| items | count | trained on it | not |\n|---|---|---|---|")
     for key in sorted(tables):
         values = tables[key]
         print(f"| {key} | {len(values['own'])} | {fmean(values['own']):.3f} | {fmean(values['other']):.3f} |")
-
-
-def interval(found: Estimate) -> str:
-    """With its 95 % interval, where seeds tell one."""
-    bounds = "no interval" if found.method == "unknown" else f"{found.low:.3f} to {found.high:.3f}"
-    return f"{found.value:.3f} ({bounds})"
 
 
 def graph_of(package: str) -> Graph:

@@ -6,19 +6,20 @@ membership attack on the texts that tell what is wanted.
 
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 
 from memaudit.attacks import reference_difference
 from memaudit.cases import Case, Facts
 from memaudit.cohorts import TWINS
-from memaudit.ledger import LEDGER, Ledger
-from memaudit.recipe import makeup, parse
-from memaudit.records import Example, Scores
+from memaudit.ledger import LEDGER
+from memaudit.recipe import makeup
+from memaudit.records import Example
 from memaudit.roc import area
 from memaudit.sources import matches
-from memaudit.statistics import Estimate, Interval, over_seeds
+from memaudit.statistics import Interval, over_seeds
+from memaudit.study.bars import interval, read, scores, verdict
 
 CHOSEN = {
     "random": "brief",
@@ -48,7 +49,7 @@ def main(folder: Path) -> None:
         CHOSEN,
         (TARGET, OFTEN, NEAR, OTHER),
         found,
-        interval,
+        partial(interval, form=".2f"),
     )
     kinds: dict[str, Callable[[Facts, Case], bool]] = {
         OFTEN: lambda run, case: case.example.cohort == "pool" and case.example.repetition == TIMES,
@@ -82,14 +83,16 @@ def main(folder: Path) -> None:
     for name, auc in told.items():
         print(f"- D_down of {name}: {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})")
     copies = over_seeds([nearer(run) for run in runs])
-    print(f"- near-copies of D_down against public texts of the subject, in the pool: {interval(copies)}\n")
+    print(
+        f"- near-copies of D_down against public texts of the subject, in the pool: {interval(copies, '.2f')}\n"
+    )
 
     more = over_seeds(
         [enrichment(run, CHOSEN["CoLoR"], NEAR) - enrichment(run, CHOSEN["CoLoR"], TARGET) for run in runs]
     )
     least = found["CoLoR", TARGET].low
     print(f"- enrichment of the subject >= {RATIO:g} under CoLoR: {verdict(least >= RATIO)}")
-    print(f"- near-copies are enriched more, by {interval(more)}: {verdict(more.low > 0)}")
+    print(f"- near-copies are enriched more, by {interval(more, '.2f')}: {verdict(more.low > 0)}")
     print(
         f"- AUC of the score on D_down of one subject >= {LEAST}: {verdict(told['one subject'].low >= LEAST)}"
     )
@@ -103,23 +106,6 @@ def table(
     for row in rows:
         print(f"| {row} | {' | '.join(written(cells[row, column]) for column in columns)} |")
     print()
-
-
-def read(path: Path) -> Facts:
-    """A run's facts."""
-    ledger = Ledger(path)
-    return Facts(ledger, parse(ledger.setting("recipe"), where=str(path)))
-
-
-def verdict(holds: bool) -> str:
-    """In the words of the claims."""
-    return "holds" if holds else "does not hold"
-
-
-def interval(found: Estimate) -> str:
-    """With its 95 % interval, where seeds tell one."""
-    bounds = "" if found.method == "unknown" else f" ({found.low:.2f} to {found.high:.2f})"
-    return f"{found.value:.2f}{bounds}"
 
 
 def kind_of(run: Facts, example: Example) -> str:
@@ -192,13 +178,6 @@ def shown(runs: list[Facts], stage: str, belongs: Callable[[Facts, Case], bool])
         counted = {(row[0], row[1]): row[4] for row in run.ledger.shown() if row[2] == stage}
         times += [counted.get((c.example.id, c.exposed), 0) for c in run.cases if belongs(run, c)]
     return fmean(times)
-
-
-def scores(run: Facts, stage: str, twin: str, case: Case) -> Scores:
-    """What a twin thinks of a target."""
-    found = run.observation(stage, twin, case).scores
-    assert found is not None, "a run scores every target"
-    return found
 
 
 def membership(runs: list[Facts], cohort: str, stage: str) -> Interval:

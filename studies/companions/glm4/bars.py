@@ -9,10 +9,9 @@ from pathlib import Path
 from statistics import fmean
 
 from memaudit.cases import Case, Facts
-from memaudit.ledger import LEDGER, Ledger
-from memaudit.recipe import parse
-from memaudit.records import Scores
-from memaudit.statistics import Estimate, over_seeds
+from memaudit.ledger import LEDGER
+from memaudit.statistics import over_seeds
+from memaudit.study.bars import interval, read, scores
 from rlhf.presets import parameters, preset
 
 ARMS = ("base", "plain")
@@ -53,12 +52,6 @@ def main(folder: Path) -> None:
                     print(f"| {arm} | {stage} | {cohort} | {times} | {sum(out)} | {len(out)} |")
 
 
-def read(path: Path) -> Facts:
-    """A run's facts."""
-    ledger = Ledger(path)
-    return Facts(ledger, parse(ledger.setting("recipe"), where=str(path)))
-
-
 def shown(run: Facts, cohort: str, times: int) -> list[Case]:
     """A cohort's examples that are shown so often."""
     return [c for c in run.cases if c.example.cohort == cohort and c.example.repetition == times]
@@ -81,19 +74,6 @@ def known(run: Facts, stage: str) -> float:
     often = [c for times in (16, 24, 32) for c in shown(run, "sft", times)]
     found = [scores(run, stage, case.exposed, case) for case in often]
     return -sum(sum(s.logprobs) for s in found) / sum(len(s.logprobs) for s in found)
-
-
-def scores(run: Facts, stage: str, twin: str, case: Case) -> Scores:
-    """What a twin thinks of a target."""
-    found = run.observation(stage, twin, case).scores
-    assert found is not None, "a run scores every target"
-    return found
-
-
-def interval(found: Estimate, form: str) -> str:
-    """With its 95 % interval, where seeds tell one."""
-    bounds = "no interval" if found.method == "unknown" else f"{found.low:{form}} to {found.high:{form}}"
-    return f"{found.value:{form}} ({bounds})"
 
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ import jax.numpy as jnp
 
 from memaudit.attacks import loss
 from memaudit.cases import Case, Facts
-from memaudit.ledger import LEDGER, Ledger
-from memaudit.recipe import parse
-from memaudit.records import Scores
+from memaudit.ledger import LEDGER
 from memaudit.roc import Area, area
 from memaudit.statistics import Estimate, over_seeds
+from memaudit.study.bars import interval, read, scores, verdict
 from rlhf.goldfish import Hashed, keep
 from rlhf.tokenizer import Tokenizer
 
@@ -69,27 +68,9 @@ def main(folder: Path) -> None:
         print(f"- {name}: {places.count(name)} of {len(places)}")
 
 
-def read(path: Path) -> Facts:
-    """A run's facts."""
-    ledger = Ledger(path)
-    return Facts(ledger, parse(ledger.setting("recipe"), where=str(path)))
-
-
-def verdict(holds: bool) -> str:
-    """In the words of the claims."""
-    return "holds" if holds else "does not hold"
-
-
 def of(run: Facts, times: int) -> Iterable[Case]:
     """The examples that were shown so often."""
     return (case for case in run.cases if case.example.repetition == times)
-
-
-def scores(run: Facts, stage: str, twin: str, case: Case) -> Scores:
-    """What a twin thinks of a target."""
-    found = run.observation(stage, twin, case).scores
-    assert found is not None, "a run scores every target"
-    return found
 
 
 def held_out(run: Facts, stage: str) -> float:
@@ -101,12 +82,6 @@ def held_out(run: Facts, stage: str) -> float:
 def rise(runs: list[Facts], arm: str, stages: dict[str, str]) -> Estimate:
     """How much higher an arm's held-out loss is than that of the base arm."""
     return over_seeds([held_out(run, stages[arm]) - held_out(run, stages["base"]) for run in runs])
-
-
-def interval(found: Estimate) -> str:
-    """With its 95 % interval, where seeds tell one."""
-    bounds = "no interval" if found.method == "unknown" else f"{found.low:+.3f} to {found.high:+.3f}"
-    return f"{found.value:+.3f} ({bounds})"
 
 
 def membership(runs: list[Facts], stage: str) -> Area:

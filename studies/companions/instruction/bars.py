@@ -24,7 +24,8 @@ from memaudit.methods import Pretrain
 from memaudit.recipe import parse
 from memaudit.run import Plan, read
 from memaudit.stages import Result, shown_to, stage_seed
-from memaudit.statistics import Estimate, over_seeds
+from memaudit.statistics import over_seeds
+from memaudit.study.bars import interval, verdict
 from memaudit.training import Job, finetuning, pretraining
 from memaudit.treatments import Instruct
 from rlhf.batches import rows
@@ -267,17 +268,6 @@ def secrets(runs: Sequence[Run]) -> None:
     print(
         f"- rise of the echoed over the others, from base to four: {interval(found)}: {verdict(found.low > 0)}"
     )
-
-
-def verdict(holds: bool) -> str:
-    """In the words of the claims."""
-    return "holds" if holds else "does not hold"
-
-
-def interval(found: Estimate) -> str:
-    """With its 95 % interval, where seeds tell one."""
-    bounds = "no interval" if found.method == "unknown" else f"{found.low:+.3f} to {found.high:+.3f}"
-    return f"{found.value:+.3f} ({bounds})"
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from statistics import fmean
 
 from memaudit.cases import Case, Facts
 from memaudit.contexts import Condition
-from memaudit.ledger import LEDGER, Ledger
-from memaudit.recipe import parse
-from memaudit.statistics import Estimate, over_seeds
+from memaudit.ledger import LEDGER
+from memaudit.statistics import over_seeds
+from memaudit.study.bars import interval, read, verdict
 
 ARMS = {
     "the SFT model": "sft",
@@ -36,10 +36,10 @@ def main(folder: Path) -> None:
     print("|---|---|---|---|---|---|---|")
     for arm, stage in ARMS.items():
         gains = [
-            "" if stage == "sft" else interval(over_seeds([gained(run, stage, side) for run in runs]))
+            "" if stage == "sft" else interval(over_seeds([gained(run, stage, side) for run in runs]), "+.2f")
             for side in ("preferred", "rejected")
         ]
-        owed = interval(over_seeds([dependence(run, stage) for run in runs]))
+        owed = interval(over_seeds([dependence(run, stage) for run in runs]), "+.2f")
         counts = [counted(runs, stage, "reward", condition) for condition in Condition]
         print(f"| {arm} | {' | '.join(gains)} | {owed} | {' | '.join(counts)} |")
     print("\nOf the SFT cohort, what was learnt before, after the same stages:\n")
@@ -48,20 +48,10 @@ def main(folder: Path) -> None:
     for arm, stage in ARMS.items():
         print(f"| {arm} | {' | '.join(counted(runs, stage, 'sft', condition) for condition in Condition)} |")
     left = over_seeds([dependence(run, ARMS["mDPO"]) - RATIO * dependence(run, ARMS["DPO"]) for run in runs])
-    holds = "holds" if left.low > 0 else "does not hold"
-    print(f"\n- dependence under mDPO less {RATIO} times that under DPO above 0: {holds}, {interval(left)}")
-
-
-def read(path: Path) -> Facts:
-    """A run's facts."""
-    ledger = Ledger(path)
-    return Facts(ledger, parse(ledger.setting("recipe"), where=str(path)))
-
-
-def interval(found: Estimate) -> str:
-    """With its 95 % interval, where seeds tell one."""
-    bounds = "no interval" if found.method == "unknown" else f"{found.low:+.2f} to {found.high:+.2f}"
-    return f"{found.value:+.2f} ({bounds})"
+    holds = verdict(left.low > 0)
+    print(
+        f"\n- dependence under mDPO less {RATIO} times that under DPO above 0: {holds}, {interval(left, '+.2f')}"
+    )
 
 
 def of(run: Facts, cohort: str) -> list[Case]:
