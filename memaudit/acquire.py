@@ -7,7 +7,7 @@ import numpy as np
 
 from memaudit.treatments import Acquisition, Bald, BalPm, Informed, PowerBald
 from rlhf import acquisition
-from rlhf.batches import Pairs, Prompts, Rows
+from rlhf.batches import Pairs, Prompts, rows_at
 from rlhf.ensemble import Ensemble, features
 from rlhf.mesh import Layout
 from rlhf.model import Decoder, Params
@@ -64,7 +64,9 @@ def acquired(
         pairs=found.pairs,
         rounds=found.rounds,
     )
-    return Pairs(preferred=_taken(pairs.preferred, found.pairs), rejected=_taken(pairs.rejected, found.pairs))
+    return Pairs(
+        preferred=rows_at(pairs.preferred, found.pairs), rejected=rows_at(pairs.rejected, found.pairs)
+    )
 
 
 def _rule(asked: Acquisition) -> acquisition.Rule:
@@ -84,12 +86,4 @@ def _ensemble(asked: Acquisition) -> Ensemble:
         steps=asked.updates,
         learning_rate=asked.rate,
         anchor=asked.anchor,
-    )
-
-
-def _taken(source: Rows, index: np.ndarray) -> Rows:
-    return Rows(
-        tokens=source.tokens[index],
-        weights=source.weights[index],
-        ids=tuple(source.ids[i] for i in index),
     )

@@ -24,7 +24,7 @@ class Auditor(Hook):
 
     def on_batch(self, event: BatchConsumed) -> None:
         """Write down the examples of each row."""
-        for role, rows in {event.role: event.rows, **event.besides}.items():
+        for role, rows in ((event.role, event.rows), *event.besides.items()):
             self._journal.append([event.step, role, [name for row in rows for name in row]])
 
     def state(self) -> int:

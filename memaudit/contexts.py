@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
-from memaudit.records import Example
+from memaudit.records import Example, Probe
 from rlhf.tokenizer import Tokenizer
 
 KEPT = 0.2
@@ -82,6 +82,14 @@ def corruptible(tokens: Sequence[int], example_id: str, seed: int) -> Context:
     size = int(KEPT * len(tokens))
     start = random.Random(f"{seed} corruption {example_id}").randrange(len(tokens) - size + 1)
     return Context(tuple(tokens), tuple(tokens[start : start + size]))
+
+
+def start(
+    tokenizer: Tokenizer, probe: Probe, found: Mapping[str, Context], condition: Condition = Condition.TRUE
+) -> list[int]:
+    """What a target is given: the begin of text, its example's context if there are any, the probe's prefix."""
+    before = found[probe.example_id].under(condition) if found else ()
+    return [tokenizer.bos, *before, *probe.prefix_tokens]
 
 
 def dependence(given: Mapping[Key, float], without: Mapping[Key, float]) -> dict[Key, float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from probes.quiz import OPTIONS, Item, posed, turned
 from rlhf.batches import rows
-from rlhf.greedy import recite
+from rlhf.likelihood import of_rows
 from rlhf.model import Decoder, Params
 from rlhf.tokenizer import Tokenizer
 
@@ -98,7 +98,7 @@ def _once(
         time=-(-longest // 32) * 32,
         fill=tokenizer.pad,
     )
-    found = recite(decoder, params, shown)
+    found = of_rows(decoder, params, shown)
     lengths = np.array([len(o) for o in options], np.float64)
     scores = (np.asarray(found.logprobs, np.float64) / lengths).reshape(-1, OPTIONS)
     right = np.equal(scores.argmax(axis=1), [item.right for item in items])

@@ -38,7 +38,7 @@ import numpy as np
 
 from memaudit.acquire import ACQUIRED
 from memaudit.attacks import nearest_distances
-from memaudit.contexts import Condition, Context
+from memaudit.contexts import Condition, start
 from memaudit.methods import OnPolicy, Preference, Pretrain, RewardStage, Sft
 from memaudit.recipe import cohort_of, context_of, uses
 from memaudit.records import Example, Probe, Reading
@@ -47,12 +47,11 @@ from memaudit.stages import Result, Setting, seed_of, stage_seed
 from memaudit.training import PAIRS, WEIGHTS, load_pairs, save_pairs
 from probes import canaries
 from rlhf import reward
-from rlhf.batches import Pairs, Prompts, Rows, chunks, pad, rows
+from rlhf.batches import Pairs, Prompts, Rows, chunks, pad, rows, rows_at
 from rlhf.events import RowIds
 from rlhf.generate import generate, row_keys
-from rlhf.greedy import recite
+from rlhf.likelihood import of_rows
 from rlhf.model import Params
-from rlhf.preference import reference_logprobs
 
 UNSEEN = "pairs-unseen.npz"
 """Pairs of the examples that a reward stage's twin does not see, beside its own."""
@@ -103,7 +102,7 @@ class Reader:
         if recipe.audit.references:
             fillings, whose = self._fillings
             if whose:
-                losses = -reference_logprobs(decoder, params, fillings)
+                losses = -of_rows(decoder, params, fillings).logprobs
                 yield from _numbered("filling_loss", whose, losses)
         if isinstance(config, Pretrain) and config.select is not None:
             yield from _selection(result.folder / SELECTION)
@@ -158,7 +157,7 @@ class Reader:
                 yield from _numbered(
                     "filling_reward",
                     [whose[row] for row in chosen],
-                    _scored(scorer, _taken(fillings, chosen)),
+                    _scored(scorer, rows_at(fillings, chosen)),
                 )
 
     def _unseen(self, cohort: str, twin: str) -> list[Probe]:
@@ -182,7 +181,7 @@ class Reader:
         tokenizer, contexts = self.setting.population.tokenizer, self.setting.contexts(scoring)
         return reward.sample_pairs(
             parent,
-            self._prompts([self._start(p, contexts) for p in probes], probes),
+            self._prompts([start(tokenizer, p, contexts) for p in probes], probes),
             [p.target_tokens for p in probes],
             decoder=self.setting.decoder,
             key=jax.random.key(seed),
@@ -194,25 +193,20 @@ class Reader:
         tokens, lengths = pad(sequences, max(map(len, sequences)), self.setting.population.tokenizer.pad)
         return Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in probes))
 
-    def _start(
-        self, probe: Probe, contexts: Mapping[str, Context], condition: Condition = Condition.TRUE
-    ) -> list[int]:
-        before = contexts[probe.example_id].under(condition) if contexts else ()
-        return [self.setting.population.tokenizer.bos, *before, *probe.prefix_tokens]
-
     def _conditions(self, stage: str, params: Params) -> Iterator[Reading]:
         """What is left of the targets behind less of their context: of all examples, seen or not."""
-        contexts, probes = self.setting.contexts(stage), self.setting.population.probes
+        population, contexts = self.setting.population, self.setting.contexts(stage)
+        tokenizer, probes = population.tokenizer, population.probes
         for condition in Condition:
             shown = rows(
-                [self._start(p, contexts, condition) for p in probes],
+                [start(tokenizer, p, contexts, condition) for p in probes],
                 [p.target_tokens for p in probes],
                 [(p.example_id,) for p in probes],
                 time=self.setting.time + context_of(self.setting.recipe, stage),
-                fill=self.setting.population.tokenizer.pad,
+                fill=tokenizer.pad,
             )
             whose = [(p.example_id, int(condition)) for p in probes]
-            found = recite(self.setting.decoder, params, shown)
+            found = of_rows(self.setting.decoder, params, shown)
             yield from _numbered("context_logprob", whose, found.logprobs)
             yield from _numbered("context_hits", whose, found.whole.astype(float))
 
@@ -226,7 +220,7 @@ class Reader:
             for side, shown in (("preferred", pairs.preferred), ("rejected", pairs.rejected)):
                 whose = _counted(shown.ids)
                 for by, model in (("logprob", params), ("reference", parent)):
-                    yield from _numbered(f"{side}_{by}", whose, reference_logprobs(decoder, model, shown))
+                    yield from _numbered(f"{side}_{by}", whose, of_rows(decoder, model, shown).logprobs)
 
     def _nearest(self, stage: str, config: OnPolicy, params: Params) -> Iterator[Reading]:
         recipe, tokenizer = self.setting.recipe, self.setting.population.tokenizer
@@ -285,14 +279,6 @@ def _scored(scorer: reward.RewardModel, shown: Rows) -> np.ndarray:
         scorer(shown.tokens[index], shown.weights[index]) for index in chunks(len(shown.tokens), _AT_ONCE)
     ]
     return np.concatenate(parts)[: len(shown.tokens)]
-
-
-def _taken(shown: Rows, chosen: Sequence[int]) -> Rows:
-    return Rows(
-        tokens=shown.tokens[list(chosen)],
-        weights=shown.weights[list(chosen)],
-        ids=tuple(shown.ids[row] for row in chosen),
-    )
 
 
 def _width(prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> int:

@@ -245,6 +245,8 @@ def _check_graph(recipe: Recipe) -> None:
             raise BadInput(
                 f"stages.{name}.context: expected 0 beside instruct, got {config.context}: leave one out"
             )
+        if isinstance(config, Sft) and config.weights:
+            _check_warm(name, config, config.weights.warm, recipe.stages[config.weights.warm])
         if isinstance(config, Mdpo) and config.conditional and not context_of(recipe, name):
             raise BadInput(
                 f"stages.{name}.conditional: expected pairs with a context to corrupt, got those of {config.pairs!r} "
@@ -256,6 +258,16 @@ def _check_graph(recipe: Recipe) -> None:
     if not cohort_names(recipe):
         raise BadInput(
             "stages: expected at least one stage that shows a cohort, got none: add one with a `cohort`"
+        )
+
+
+def _check_warm(name: str, config: Sft, called: str, warm: StageSection) -> None:
+    """Weights are of what a stage did to this very parent, with these examples."""
+    theirs = (warm.parent, getattr(warm, "cohort", None))
+    if not isinstance(warm, Sft) or theirs != (config.parent, config.cohort):
+        raise BadInput(
+            f'stages.{name}.weights.warm: expected a stage with method = "sft", from = {config.parent!r} and cohort = '
+            f"{config.cohort!r}, got {called!r}: method {warm.method!r}, from {theirs[0]!r}, cohort {theirs[1]!r}"
         )
 
 

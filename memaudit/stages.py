@@ -62,18 +62,15 @@ _ASKING = (
     "select.py",
     "acquire.py",
     "instruction.py",
-    "acquire.py",
-    "contexts.py",
-    "select.py",
-    "instruments.py",
-    "extraction.py",
-    "timeline.py",
-    "readings.py",
     "selftrain.py",
     "solving.py",
     "programs.py",
     "sandbox.py",
     "cell.py",
+    "instruments.py",
+    "extraction.py",
+    "timeline.py",
+    "readings.py",
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from memaudit import selftrain
 from memaudit.acquire import acquired
-from memaudit.contexts import Condition, Context
+from memaudit.contexts import Condition, Context, start
 from memaudit.errors import BadInput
 from memaudit.instruction import Instructor
 from memaudit.methods import (
@@ -82,15 +82,12 @@ class Job:
         )
         return schedule([times[name] for name in ids], batch, self.seed)
 
-    def start(self, probe: Probe, condition: Condition = Condition.TRUE) -> list[int]:
-        """What stands before a target: the begin of text, the example's context if it has one, the prefix."""
-        context = self.contexts.get(probe.example_id)
-        return [self.tokenizer.bos, *(context.under(condition) if context else ()), *probe.prefix_tokens]
-
     def prompts(self, *, whole: bool, copies: int = 1) -> Prompts:
         """The probes' prefixes as prompts, or the whole examples; each behind its context, and `copies` times over."""
         probes = [p for p in self.probes for _ in range(copies)]
-        sequences = [[*self.start(p), *(p.target_tokens if whole else ())] for p in probes]
+        sequences = [
+            [*start(self.tokenizer, p, self.contexts), *(p.target_tokens if whole else ())] for p in probes
+        ]
         tokens, lengths = pad(sequences, max(map(len, sequences)), self.tokenizer.pad)
         return Prompts(tokens=tokens, lengths=lengths, ids=tuple((p.example_id,) for p in probes))
 
@@ -216,7 +213,7 @@ def finetuning(config: Sft, job: Job) -> tuple[Rows, np.ndarray]:
         )
         return instructor.rows(job.examples, job.probes, time=job.time, loss_on=config.loss_on), order
     shown = rows(
-        [job.start(p) for p in job.probes],
+        [start(job.tokenizer, p, job.contexts) for p in job.probes],
         [p.target_tokens for p in job.probes],
         [(p.example_id,) for p in job.probes],
         time=job.time,
@@ -224,7 +221,7 @@ def finetuning(config: Sft, job: Job) -> tuple[Rows, np.ndarray]:
         loss_on=config.loss_on,
     )
     for weights, probe in zip(shown.weights, job.probes, strict=True):
-        weights[: len(job.start(probe)) - len(probe.prefix_tokens)] = 0
+        weights[: len(start(job.tokenizer, probe, job.contexts)) - len(probe.prefix_tokens)] = 0
     return shown, order
 
 
@@ -371,7 +368,7 @@ def _corrupted(job: Job, preferred: Rows) -> Rows:
     probes = {p.example_id: p for p in job.probes}
     chosen = [probes[name] for (name,) in preferred.ids]
     return rows(
-        [job.start(p, Condition.CORRUPTED) for p in chosen],
+        [start(job.tokenizer, p, job.contexts, Condition.CORRUPTED) for p in chosen],
         [p.target_tokens for p in chosen],
         preferred.ids,
         time=preferred.tokens.shape[1],

@@ -240,6 +240,16 @@ def take(source: Rows, index: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[
     return batch, tuple(source.ids[i] for i in index[real])
 
 
+def rows_at(source: Rows, index: Sequence[int] | np.ndarray) -> Rows:
+    """Some rows of a set that is not packed, in this order; what else they hold in other roles is left behind."""
+    places = list(index)
+    return Rows(
+        tokens=source.tokens[places],
+        weights=source.weights[places],
+        ids=tuple(source.ids[place] for place in places),
+    )
+
+
 def beside(source: Rows, index: np.ndarray) -> dict[str, tuple[RowIds, ...]]:
     """What the real rows at `index` hold in other roles."""
     real = index[index >= 0]

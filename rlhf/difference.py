@@ -12,42 +12,18 @@ So a rule that picks or weighs by d picks or weighs as a membership attack does:
 shown.
 """
 
-from functools import partial
-
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from rlhf import likelihood
-from rlhf.batches import Rows, chunks
+from rlhf.batches import Rows
+from rlhf.likelihood import of_rows
 from rlhf.mesh import ONE_DEVICE, Layout
-from rlhf.model import Decoder, Params, hidden_states
-
-_ROWS_AT_ONCE = 64
-
-
-@partial(jax.jit, static_argnums=0)
-def _means(decoder: Decoder, params: Params, tokens: Array, weights: Array, segments: Array | None) -> Array:
-    inputs = None if segments is None else segments[:, :-1]
-    hidden = hidden_states(decoder, params, tokens[:, :-1], inputs)
-    found = likelihood.of_targets(decoder, params, hidden, tokens[:, 1:])
-    weight = weights[:, 1:]
-    return -jnp.sum(found.logprobs * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+from rlhf.model import Decoder, Params
 
 
 def mean_losses(decoder: Decoder, params: Params, shown: Rows, layout: Layout = ONE_DEVICE) -> np.ndarray:
     """Mean cross-entropy of each row's targets, nats a token: float32 ``[rows]``; 0 of a row that has none."""
-    params, found = layout.place(params), []
-    for index in chunks(len(shown.tokens), _ROWS_AT_ONCE):
-        batch = {"tokens": shown.tokens[index], "weights": shown.weights[index]}
-        if shown.segments is not None:
-            batch["segments"] = shown.segments[index]
-        fed = layout.feed(batch)
-        found.append(
-            layout.fetch(_means(decoder, params, fed["tokens"], fed["weights"], fed.get("segments")))
-        )
-    return np.concatenate(found)[: len(shown.tokens)]
+    counts = np.maximum(shown.weights[:, 1:].sum(axis=1), 1)
+    return -of_rows(decoder, params, shown, layout).logprobs / counts
 
 
 def loss_difference(

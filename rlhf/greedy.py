@@ -14,46 +14,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from rlhf import likelihood
-from rlhf.batches import Rows, chunks
 from rlhf.generate import widened
 from rlhf.likelihood import Likelihood
-from rlhf.model import Cache, Decoder, Params, hidden_states, logits_of
+from rlhf.model import Cache, Decoder, Params, logits_of
 from rlhf.rollout import join
 from rlhf.sampling import Sampler, draw
 
 _GREEDY = Sampler(temperature=0.0)
-
-_ROWS_AT_ONCE = 64
-
-
-class Recital(NamedTuple):
-    """Rows of which a model was asked whether greedy decoding says their targets, each given what is before it."""
-
-    logprobs: np.ndarray
-    """float32 ``[rows]``, nats: of all targets of a row."""
-    whole: np.ndarray
-    """bool ``[rows]``: each of them is the most likely token, so that greedy decoding says them to the letter."""
-
-
-@partial(jax.jit, static_argnums=0)
-def _recited(decoder: Decoder, params: Params, tokens: Array, weights: Array) -> tuple[Array, Array]:
-    hidden = hidden_states(decoder, params, tokens[:, :-1])
-    found, weight = likelihood.of_targets(decoder, params, hidden, tokens[:, 1:]), weights[:, 1:]
-    return jnp.sum(found.logprobs * weight, axis=1), jnp.all(found.hit | (weight == 0), axis=1)
-
-
-def recite(decoder: Decoder, params: Params, shown: Rows) -> Recital:
-    """Ask a model for the targets of rows that are not packed, in one pass over each."""
-    parts = [
-        jax.device_get(_recited(decoder, params, shown.tokens[index], shown.weights[index]))
-        for index in chunks(len(shown.tokens), _ROWS_AT_ONCE)
-    ]
-    logprobs, whole = (np.concatenate(side)[: len(shown.tokens)] for side in zip(*parts, strict=True))
-    return Recital(logprobs, whole)
 
 
 class Standing(NamedTuple):

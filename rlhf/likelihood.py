@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from rlhf.model import Decoder, Params, logits_of
+from rlhf.batches import Rows, chunks
+from rlhf.mesh import ONE_DEVICE, Layout
+from rlhf.model import Decoder, Params, hidden_states, logits_of
 from rlhf.sampling import Sampler, truncate
 
 _LOGITS_AT_ONCE = 2**27  # float32: half a gigabyte
+_ROWS_AT_ONCE = 64
 
 
 class Likelihood(NamedTuple):
@@ -85,3 +90,37 @@ def _drawn(logits: Array, targets: Array, sampler: Sampler) -> Array:
         own = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) == targets[:, None]
     logits = truncate(logits, replace(sampler, top_k=None))
     return jnp.max(jnp.where(own, logits, -jnp.inf), axis=-1) - jax.nn.logsumexp(logits, axis=-1)
+
+
+class RowLikelihood(NamedTuple):
+    """Of the targets of rows, each token given what is before it."""
+
+    logprobs: np.ndarray
+    """float32 ``[rows]``, nats: of all targets of a row."""
+    whole: np.ndarray
+    """bool ``[rows]``: each of them is the most likely token, so that greedy decoding says them to the letter."""
+
+
+@partial(jax.jit, static_argnums=0)
+def _of_rows(
+    decoder: Decoder, params: Params, tokens: Array, weights: Array, segments: Array | None
+) -> tuple[Array, Array]:
+    inputs = None if segments is None else segments[:, :-1]
+    hidden = hidden_states(decoder, params, tokens[:, :-1], inputs)
+    found, weight = of_targets(decoder, params, hidden, tokens[:, 1:]), weights[:, 1:]
+    return jnp.sum(found.logprobs * weight, axis=1), jnp.all(found.hit | (weight == 0), axis=1)
+
+
+def of_rows(decoder: Decoder, params: Params, shown: Rows, layout: Layout = ONE_DEVICE) -> RowLikelihood:
+    """A pass over a whole data set, so many rows at a time that memory does not grow with it."""
+    params, found = layout.place(params), []
+    for index in chunks(len(shown.tokens), _ROWS_AT_ONCE):
+        batch = {"tokens": shown.tokens[index], "weights": shown.weights[index]}
+        if shown.segments is not None:
+            batch["segments"] = shown.segments[index]
+        fed = layout.feed(batch)
+        found.append(
+            layout.fetch(_of_rows(decoder, params, fed["tokens"], fed["weights"], fed.get("segments")))
+        )
+    logprobs, whole = (np.concatenate(side)[: len(shown.tokens)] for side in zip(*found, strict=True))
+    return RowLikelihood(logprobs, whole)

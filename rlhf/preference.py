@@ -4,7 +4,6 @@ conditioned on (mDPO, arXiv 2406.11839)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -13,16 +12,13 @@ import numpy as np
 from jax import Array
 
 from rlhf import likelihood
-from rlhf.batches import Pairs, Rows, chunks, take
+from rlhf.batches import Pairs, Rows, take
 from rlhf.events import RowIds
 from rlhf.fit import Batch, fit
-from rlhf.mesh import ONE_DEVICE, Layout
 from rlhf.model import Decoder, Params, hidden_states
 from rlhf.optimiser import Optimiser
 from rlhf.reward import pair_batch
 from rlhf.stage import Stage
-
-_ROWS_AT_ONCE = 64  # in the pass over the whole data set
 
 
 def sequence_logprobs(decoder: Decoder, params: Params, tokens: Array, weights: Array) -> Array:
@@ -150,20 +146,6 @@ class PreferenceConfig:
                 )
 
 
-_sums = partial(jax.jit, static_argnums=0)(sequence_logprobs)
-
-
-def reference_logprobs(
-    decoder: Decoder, params: Params, shown: Rows, layout: Layout = ONE_DEVICE
-) -> np.ndarray:
-    """Summed log-probabilities of the weighted tokens under the frozen reference, float32 ``[rows]``."""
-    params, found = layout.place(params), []
-    for index in chunks(len(shown.tokens), _ROWS_AT_ONCE):
-        batch = layout.feed({"tokens": shown.tokens[index], "weights": shown.weights[index]})
-        found.append(layout.fetch(_sums(decoder, params, batch["tokens"], batch["weights"])))
-    return np.concatenate(found)[: len(shown.tokens)]
-
-
 def train(
     params: Params,
     pairs: Pairs,
@@ -188,7 +170,7 @@ def train(
     if corrupted is not None:
         shown["corrupted"] = corrupted
     references = {
-        f"{side}_reference": reference_logprobs(decoder, params, rows, stage.layout)
+        f"{side}_reference": likelihood.of_rows(decoder, params, rows, stage.layout).logprobs
         for side, rows in shown.items()
     }
 

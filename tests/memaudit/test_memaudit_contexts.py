@@ -13,7 +13,7 @@ from test_memaudit_study_claims import by_name, claim, told
 from tiny import TINY
 
 from memaudit import training
-from memaudit.contexts import KEPT, Condition, Context, contexts, corruptible, dependence
+from memaudit.contexts import KEPT, Condition, Context, contexts, corruptible, dependence, start
 from memaudit.errors import BadInput
 from memaudit.recipe import context_of, parse
 from memaudit.records import Example, Probe
@@ -145,7 +145,13 @@ def behind(job: Job, tmp_path) -> Job:
     (probe,) = job.probes
     target = probe.target_tokens
     sides = [
-        rows([found.start(probe)], [side], [("f",)], time=found.time, fill=job.tokenizer.pad)
+        rows(
+            [start(found.tokenizer, probe, found.contexts)],
+            [side],
+            [("f",)],
+            time=found.time,
+            fill=job.tokenizer.pad,
+        )
         for side in (target, target[::-1])
     ]
     save_pairs(tmp_path / "pairs.npz", Pairs(preferred=sides[0], rejected=sides[1]))

@@ -24,8 +24,8 @@ from memaudit.training import Job, finetuning, pretraining, train
 from memaudit.treatments import FewShot, Instruct
 from probes import Secret
 from rlhf.batches import Rows, beside
+from rlhf.likelihood import of_rows
 from rlhf.model import Decoder, initialise
-from rlhf.preference import reference_logprobs
 from rlhf.presets import ModelConfig, preset
 from rlhf.stage import Stage
 from rlhf.tokenizer import Tokenizer
@@ -384,6 +384,6 @@ def test_texts_with_pairs_behind_them_are_learnt_less_by_heart_at_equal_updates(
     def learnt(instruct: Instruct | None) -> float:
         """Mean log-probability (nats a token) of the targets after fine-tuning on them."""
         config = sft(instruct=instruct).model_copy(update={"learning_rate": 6e-3})
-        return float(reference_logprobs(decoder, train(config, job), targets).sum() / targets.weights.sum())
+        return float(of_rows(decoder, train(config, job), targets).logprobs.sum() / targets.weights.sum())
 
     assert learnt(Instruct(pairs=4)) < learnt(None) - 0.1

@@ -111,6 +111,16 @@ def test_a_wrong_value_is_named(change: str, facts: list[str]) -> None:
         assert fact in line, line
 
 
+@pytest.mark.parametrize("warm", ["pretrain", "ipo", "other"])
+def test_weights_are_of_what_a_stage_did_to_this_parent_with_these_examples(warm: str) -> None:
+    more = '[stages.{}]\nmethod = "sft"\nfrom = "{}"\ncohort = "sft"\nbatch = 4\nlearning_rate = 1e-3\n'
+    text = QUICKSTART + more.format("swft", "pretrain") + more.format("other", "sft")
+    assert parse(text, where="x", changes=["stages.swft.weights.warm=sft"]).stages["swft"]
+    line = fault(text, [f"stages.swft.weights.warm={warm}"])
+    for fact in ("stages.swft.weights.warm", "'pretrain'", "'sft'", f"got {warm!r}"):
+        assert fact in line, line
+
+
 def test_a_missing_key_is_named() -> None:
     line = fault(QUICKSTART.replace("batch = 16\n", "", 1))
     assert "batch" in line

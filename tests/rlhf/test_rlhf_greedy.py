@@ -12,8 +12,8 @@ from rlhf_listening import scores
 
 from rlhf.batches import rows
 from rlhf.generate import generate, row_keys
-from rlhf.greedy import check, depart, go_on, pick, recite
-from rlhf.likelihood import of_targets
+from rlhf.greedy import check, depart, go_on, pick
+from rlhf.likelihood import of_rows, of_targets
 from rlhf.model import Decoder, Params
 
 ROWS, PROMPT, BUDGET, PAD = 6, 9, 24, 0
@@ -137,7 +137,7 @@ def test_what_is_recited_whole_is_what_greedy_decoding_says(
     texts = [text.tolist() for text in departing(plain, at, 9, decoder.config.vocabulary)]
     starts = [prompts[row, : LENGTHS[row]].tolist() for row in range(ROWS)]
     shown = rows(starts * 12, texts * 12, [("x",)] * (12 * ROWS), time=PROMPT + 9, fill=PAD)
-    found = recite(decoder, sharp, shown)
+    found = of_rows(decoder, sharp, shown)
     assert found.whole.tolist() == [place == 9 for place in at] * 12
     hidden = decoder.apply({"params": sharp}, shown.tokens[:ROWS, :-1])[0]
     each = of_targets(decoder, sharp, hidden, shown.tokens[:ROWS, 1:]).logprobs  # pyright: ignore[reportArgumentType]

@@ -17,6 +17,7 @@ from rlhf import onpolicy, ppo, preference, reward, rollout, sft
 from rlhf.batches import Pairs, Prompts, Rows, epochs
 from rlhf.checkpoint import Saver, flatten
 from rlhf.events import Hook, Updated
+from rlhf.likelihood import of_rows
 from rlhf.lora import Lora, attach, merge
 from rlhf.model import Decoder, Params, random_head
 from rlhf.optimiser import Optimiser, Parts, prepare, whole
@@ -285,8 +286,7 @@ def test_dpo_learns_and_its_reference_is_the_base(
     assert not changed(parent, before)
     assert changed(result, parent) == kernels(EVERY, parent)
     chosen, rejected = (
-        preference.reference_logprobs(decoder, result, side)
-        - preference.reference_logprobs(decoder, parent, side)
+        of_rows(decoder, result, side).logprobs - of_rows(decoder, parent, side).logprobs
         for side in (preference_pairs.preferred, preference_pairs.rejected)
     )
     assert 0.1 * np.mean(chosen - rejected) == pytest.approx(margins[-1], rel=0.1)

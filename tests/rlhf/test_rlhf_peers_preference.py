@@ -18,8 +18,9 @@ import pytest
 
 from rlhf import huggingface
 from rlhf.batches import Rows, rows
+from rlhf.likelihood import of_rows
 from rlhf.model import Decoder, Params, initialise, random_head
-from rlhf.preference import PreferenceLoss, reference_logprobs
+from rlhf.preference import PreferenceLoss
 from rlhf.presets import preset
 from rlhf.reward import BradleyTerry
 
@@ -68,7 +69,7 @@ class Case:
         for name, answers in (("preferred", self.chosen), ("rejected", self.rejected)):
             side = self.side(answers)
             found |= {name: side.tokens, f"{name}_weights": side.weights}
-            found[f"{name}_reference"] = reference_logprobs(self.decoder, self.reference, side)
+            found[f"{name}_reference"] = of_rows(self.decoder, self.reference, side).logprobs
         return found
 
 

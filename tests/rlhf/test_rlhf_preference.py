@@ -17,9 +17,10 @@ from rlhf_pairs import BATCH, SIDES, halves, pair_batch
 from rlhf import sft
 from rlhf.batches import Pairs, Rows, epochs, rows
 from rlhf.events import Hook, Updated
+from rlhf.likelihood import of_rows
 from rlhf.model import Decoder, Params, initialise
 from rlhf.optimiser import Optimiser
-from rlhf.preference import PreferenceConfig, PreferenceLoss, reference_logprobs, train
+from rlhf.preference import PreferenceConfig, PreferenceLoss, train
 from rlhf.stage import Stage
 
 BETA = 0.25
@@ -98,7 +99,7 @@ def test_at_the_parent_nothing_has_been_learnt(
     """DPO is log 2 there, with and without smoothing, and IPO the square of its whole target."""
     batch = pair_batch(np.random.default_rng(0))
     for side in SIDES:
-        batch[f"{side}_reference"] = reference_logprobs(decoder, sharp, side_rows(batch, side))
+        batch[f"{side}_reference"] = of_rows(decoder, sharp, side_rows(batch, side)).logprobs
     total, count, metrics = _call(PreferenceLoss(decoder, method, BETA, average, smoothing), sharp, batch)
     assert float(total / count) == pytest.approx(math.log(2) if method == "dpo" else IPO_TARGET**2, abs=1e-4)
     assert float(metrics["rewards/margins"][0]) == pytest.approx(0, abs=1e-4)
@@ -110,7 +111,7 @@ def test_the_reference_is_the_sum_of_what_has_weight(
     """More rows than go in at once, and no multiple of it."""
     batches = [pair_batch(np.random.default_rng(seed)) for seed in range(9)]
     batch = {name: np.concatenate([b[name] for b in batches])[:67] for name in batches[0]}
-    found = reference_logprobs(decoder, sharp, side_rows(batch, "preferred"))
+    found = of_rows(decoder, sharp, side_rows(batch, "preferred")).logprobs
     wanted = [sum(row) for b in batches for row in told(model_logits, sharp, b, "preferred")][:67]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
@@ -240,7 +241,7 @@ def test_each_term_of_mdpo_begins_at_log_2(
 ) -> None:
     batch = with_corrupted(0)
     for side in (*SIDES, "corrupted"):
-        batch[f"{side}_reference"] = reference_logprobs(decoder, sharp, side_rows(batch, side))
+        batch[f"{side}_reference"] = of_rows(decoder, sharp, side_rows(batch, side)).logprobs
     total, count, _ = _call(
         PreferenceLoss(decoder, "dpo", BETA, conditional=conditional, anchor=anchor), sharp, batch
     )
@@ -334,7 +335,7 @@ def test_under_mdpo_the_chosen_texts_gain_and_hang_on_their_context_and_under_dp
         decoder=decoder,
         stage=Stage(name="sft"),
     )
-    begun = reference_logprobs(decoder, parent, good)
+    begun = of_rows(decoder, parent, good).logprobs
 
     def outcome(*, conditional: bool, anchor: bool) -> tuple[float, float]:
         """Nats that the chosen copies gain, and nats of them that are owed to the context."""
@@ -354,7 +355,7 @@ def test_under_mdpo_the_chosen_texts_gain_and_hang_on_their_context_and_under_dp
             stage=Stage(name="preference"),
             corrupted=corrupted if conditional else None,
         )
-        known, guessed = (reference_logprobs(decoder, params, shown) for shown in (good, corrupted))
+        known, guessed = (of_rows(decoder, params, shown).logprobs for shown in (good, corrupted))
         return float((known - begun).mean()), float((known - guessed).mean())
 
     dpo, anchored, tied, both = (

@@ -29,7 +29,7 @@ from memaudit.study.bars import interval, verdict
 from memaudit.training import Job, finetuning, pretraining
 from memaudit.treatments import Instruct
 from rlhf.batches import rows
-from rlhf.preference import reference_logprobs
+from rlhf.likelihood import of_rows
 from rlhf.stage import Stage
 
 ARMS = {"base": "sft", "one": "sft-one", "two": "sft-two", "four": "sft-four", "before": "sft-before"}
@@ -124,9 +124,7 @@ class Run:
         asked = rows(prompts, answers, [("",)] * len(prompts), time=width, fill=t.pad)
         result = Result(folder=self.setting.folder / self.facts.walks["A", stage].id, scalar=False)
         params = result.language_model(self.setting.decoder)
-        return -float(np.sum(reference_logprobs(self.setting.decoder, params, asked))) / sum(
-            map(len, answers)
-        )
+        return -float(np.sum(of_rows(self.setting.decoder, params, asked).logprobs)) / sum(map(len, answers))
 
     def raw(self, stage: str) -> float:
         """Nats a token of the targets of unseen texts."""
