@@ -2,8 +2,9 @@
 
 A name is followed as far as it can be without running anything: to the file's own definitions, to what it imports from
 another file of the repository, and from `self` to the class and its bases. What leads outside, or nowhere that is
-sure, is left out: the graph has less than the program, and nothing that is not in it. Only definitions of a module's or
-a class's own level are nodes; the calls of a function within another are the outer one's.
+sure, is left out, and so is what a function binds itself: the graph has less than the program, and nothing that is not
+in it. Only definitions of a module's or a class's own level are nodes; the calls of a function within another are the
+outer one's.
 """
 
 from collections import Counter, deque
@@ -234,14 +235,14 @@ def _symbol(file: _File, node: "tree_sitter.Node", owner: str) -> tuple[Symbol, 
     assert body is not None, "a definition that parses has a body"
     is_class = node.type == "class_definition"
     listed = node.child_by_field_name("superclasses" if is_class else "parameters")
-    entries = listed.named_children if listed else []
+    entries = [e for e in listed.named_children if e.type != "keyword_argument"] if listed else []
     first = body.named_children[0] if body.named_children else None
     doc, doc_span = "", (0, 0)
     if first is not None and first.type == "expression_statement":
         text = first.named_children[0]
         if text.type == "string":
-            lines = file.said(text).strip("\"'").strip().split("\n")
-            doc, doc_span = lines[0].strip(), file.at(text)
+            said = "".join(file.said(part) for part in text.named_children if part.type == "string_content")
+            doc, doc_span = said.strip().split("\n")[0].strip(), file.at(text)
     label = f"{owner}.{name}" if owner else name
     parameters = () if is_class else tuple(filter(None, (_parameter(file, e) for e in entries)))
     return (
@@ -252,12 +253,19 @@ def _symbol(file: _File, node: "tree_sitter.Node", owner: str) -> tuple[Symbol, 
             owner=owner,
             path=file.path,
             head=(file.at(node)[0], file.at(body)[0]),
-            parameters=parameters[1:] if owner else parameters,
+            parameters=parameters[1:] if owner and not _is_static(file, node) else parameters,
             bases=tuple(file.said(e) for e in entries) if is_class else (),
             doc=doc,
             doc_span=doc_span,
         ),
         body,
+    )
+
+
+def _is_static(file: _File, node: "tree_sitter.Node") -> bool:
+    around = node.parent
+    return around is not None and any(
+        child.type == "decorator" and file.said(child) == "@staticmethod" for child in around.children
     )
 
 
@@ -348,7 +356,7 @@ def _meant(file: _File, written: str, symbols: Mapping[str, Symbol]) -> str:
 
 
 def _calls(file: _File, symbol: Symbol, graph: Graph) -> Iterator[Call]:
-    found = []
+    found, own = [], _bound(file, file.bodies[symbol.id])
     for node in _walk(file.bodies[symbol.id]):
         function = node.child_by_field_name("function") if node.type == "call" else None
         if function is None or function.type not in ("identifier", "attribute"):
@@ -358,7 +366,18 @@ def _calls(file: _File, symbol: Symbol, graph: Graph) -> Iterator[Call]:
             method = graph.method(f"{symbol.path}::{symbol.owner}", written.removeprefix("self."))
             callee = method.id if method else ""
         else:
-            callee = _meant(file, written, graph.symbols)
+            callee = "" if written.partition(".")[0] in own else _meant(file, written, graph.symbols)
         if callee:
             found.append(Call(callee=callee, span=file.at(function)))
     yield from sorted(found, key=lambda call: call.span)
+
+
+def _bound(file: _File, body: "tree_sitter.Node") -> frozenset[str]:
+    """Names that a function binds itself: in it they do not mean what they mean in the module."""
+    import tree_sitter
+
+    around = body.parent
+    assert around is not None, "a body is that of a definition"
+    name = around.child_by_field_name("name")
+    captures = tree_sitter.QueryCursor(grammar("python").query("names")).captures(around)
+    return frozenset(file.said(node) for node in captures.get("bound", ()) if node != name)

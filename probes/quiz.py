@@ -4,14 +4,13 @@ Three tasks as in CityGPT (arXiv 2406.13948), with code for the city: `qa` asks 
 `reasoning` takes several steps, which are written down. Six capabilities as in LVBench (arXiv 2406.08035). An item
 keeps the clue, the piece of a file that its answer stands in.
 
-Options must not tell the answer. Of one kind of question every text is, as nearly as can be, three times as often a
-wrong option as it is the right one, and no text is the right one of more than a fourth of the items; so whoever sees
-the options alone can do no better than chance, however well he knows which answers are frequent. Positions of the
-right option are dealt out evenly.
+Options must not tell the answer. Items of one kind come in fours that have the same four options in the same order,
+and each of these is the answer to one of the four. So whoever sees an item's options alone is right in one of four,
+whatever he makes of them and however well he knows which answers are frequent; and the right option stands as often in
+each place.
 """
 
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -284,52 +283,45 @@ def _walks(graph: Graph, known: Sequence[Symbol]) -> Iterator[Fact]:
 
 
 def items(graph: Graph, *, seed: int = 0, most: int = 200) -> tuple[Item, ...]:
-    """Items of a repository, at most so many of a kind. The same graph and seed give the same items."""
+    """Items of a repository, in fours, at most so many of a kind. The same graph and seed give the same items."""
     by_kind: dict[str, list[Fact]] = {kind: [] for kind in KINDS}
     for fact in facts(graph):
         if len(fact.answer) <= _LONGEST and "\n" not in fact.answer:
             by_kind[fact.kind].append(fact)
-    found = []
+    found: list[Item] = []
     for kind, all_of in by_kind.items():
         rng = random.Random(f"{seed} {kind}")
         rng.shuffle(all_of)
-        found += _with_options(_even(all_of)[:most] if len(all_of) <= most else _even(all_of[:most]), rng)
+        for four in _fours(all_of, rng)[: most // OPTIONS]:
+            options = tuple(fact.answer for fact in four)
+            found += [_item(fact, options, right, rng) for right, fact in enumerate(four)]
     return tuple(found)
 
 
-def _even(given: Sequence[Fact]) -> list[Fact]:
-    """As many of the facts as leave no answer more than a fourth of them."""
-    counts = Counter(fact.answer for fact in given)
-    most = max(counts.values(), default=0)
-    while most and OPTIONS * most > sum(min(most, times) for times in counts.values()):
-        most -= 1
-    kept, taken = [], Counter[str]()
+def _fours(given: Sequence[Fact], rng: random.Random) -> list[list[Fact]]:
+    """Facts in fours with four different answers; as many fours as there can be, since the most frequent go first."""
+    waiting: dict[str, list[Fact]] = {}
     for fact in given:
-        if taken[fact.answer] < most:
-            kept.append(fact)
-            taken[fact.answer] += 1
-    return kept
+        waiting.setdefault(fact.answer, []).append(fact)
+    fours = []
+    while len(waiting) >= OPTIONS:
+        texts = sorted(waiting, key=lambda text: (-len(waiting[text]), rng.random()))[:OPTIONS]
+        rng.shuffle(texts)
+        fours.append([waiting[text].pop() for text in texts])
+        waiting = {text: facts for text, facts in waiting.items() if facts}
+    rng.shuffle(fours)
+    return fours
 
 
-def _with_options(given: Sequence[Fact], rng: random.Random) -> Iterator[Item]:
-    """Wrong options are the answers of other items, those first that still owe the most of their three turns."""
-    owed = {text: (OPTIONS - 1) * times for text, times in Counter(f.answer for f in given).items()}
-    for number, fact in enumerate(given):
-        wrong = sorted((t for t in owed if t != fact.answer), key=lambda t: (-owed[t], rng.random()))
-        wrong = wrong[: OPTIONS - 1]
-        for text in wrong:
-            owed[text] -= 1
-        right = number % OPTIONS
-        rng.shuffle(wrong)
-        options = (*wrong[:right], fact.answer, *wrong[right:])
-        wording = rng.choice(KINDS[fact.kind].wordings)
-        yield Item(
-            id=f"{fact.kind}:{','.join(fact.subject)}",
-            fact=fact,
-            question=wording.format(*fact.subject),
-            options=options,
-            right=right,
-        )
+def _item(fact: Fact, options: tuple[str, ...], right: int, rng: random.Random) -> Item:
+    wording = rng.choice(KINDS[fact.kind].wordings)
+    return Item(
+        id=f"{fact.kind}:{','.join(fact.subject)}",
+        fact=fact,
+        question=wording.format(*fact.subject),
+        options=options,
+        right=right,
+    )
 
 
 def turned(item: Item, by: int) -> Item:

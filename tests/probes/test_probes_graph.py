@@ -70,3 +70,35 @@ def test_definitions_are_those_that_python_parses() -> None:
 def test_a_package_may_import_itself_by_its_name() -> None:
     graph = build({"a.py": "from pkg.b import f\n", "b.py": "def f(): pass\n"}, package="pkg")
     assert graph.imports == {"a.py": ("b.py",), "b.py": ()}
+
+
+def test_what_a_function_binds_is_not_what_the_module_calls_so() -> None:
+    text = (
+        "def rule(f):\n    return rule\n\ndef other(): pass\n\n"
+        "def use(data, other):\n    other()\n    if (rule := data): rule(1)\n\n"
+        "def again(n):\n    for other in n: other()\n    return again(n), [rule() for rule in n], rule(2)\n\n"
+        "def plain():\n    other()\n    rule(3)\n"
+    )
+    graph = build({"m.py": text})
+    called = {name: [c.callee for c in calls] for name, calls in graph.calls.items()}
+    # Where one name means both, the call is left out: it is not sure.
+    assert called == {
+        "m.py::rule": [],
+        "m.py::other": [],
+        "m.py::use": [],
+        "m.py::again": ["m.py::again"],
+        "m.py::plain": ["m.py::other", "m.py::rule"],
+    }
+
+
+def test_definitions_are_read_as_python_reads_them() -> None:
+    text = (
+        'class A(Base, metaclass=Meta):\n    r"""Raw.\n\n    More."""\n\n    @staticmethod\n    def s(a, b): pass\n\n'
+        "    @classmethod\n    def c(cls, d): 'One.'\n"
+    )
+    symbols = build({"m.py": text}).symbols
+    assert symbols["m.py::A"].bases == ("Base",)
+    assert symbols["m.py::A"].doc == "Raw."
+    assert symbols["m.py::A.s"].parameters == ("a", "b")
+    assert symbols["m.py::A.c"].parameters == ("d",)
+    assert symbols["m.py::A.c"].doc == "One."
