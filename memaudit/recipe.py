@@ -246,7 +246,7 @@ def _check_graph(recipe: Recipe) -> None:
                 f"stages.{name}.context: expected 0 beside instruct, got {config.context}: leave one out"
             )
         if isinstance(config, Sft) and config.weights:
-            _check_warm(name, config, config.weights.warm, recipe.stages[config.weights.warm])
+            _check_warm(recipe, name, config, config.weights.warm)
         if isinstance(config, Mdpo) and config.conditional and not context_of(recipe, name):
             raise BadInput(
                 f"stages.{name}.conditional: expected pairs with a context to corrupt, got those of {config.pairs!r} "
@@ -261,8 +261,9 @@ def _check_graph(recipe: Recipe) -> None:
         )
 
 
-def _check_warm(name: str, config: Sft, called: str, warm: StageSection) -> None:
+def _check_warm(recipe: Recipe, name: str, config: Sft, called: str) -> None:
     """Weights are of what a stage did to this very parent, with these examples."""
+    warm = recipe.stages[called]
     theirs = (warm.parent, getattr(warm, "cohort", None))
     if not isinstance(warm, Sft) or theirs != (config.parent, config.cohort):
         raise BadInput(
