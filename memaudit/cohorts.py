@@ -8,43 +8,36 @@ cluster of near-duplicates by tokens one is taken, so that the examples of both 
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from memaudit.contexts import contexts
 from memaudit.copies import near_copies
 from memaudit.corpus import Corpus, Unit
 from memaudit.errors import BadInput
-from memaudit.recipe import Makeup, Recipe, cohort_names, context_of, makeup
+from memaudit.makeup import Makeup
+from memaudit.population import Population
+from memaudit.quizzes import Question, draw, quizzed
+from memaudit.recipe import Recipe, cohort_names, context_of
 from memaudit.records import Example, Probe
 from memaudit.sources import matches
 from probes import Secret, canaries, levenshtein, normalized, shingles
 from probes.duplicates import clusters
+from probes.quiz import posed
 from rlhf.tokenizer import Tokenizer
 
 TWINS = ("A", "B")
 _FEWEST_PREFIX_TOKENS = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Population:
-    """All that a run may show and ask."""
-
-    tokenizer: Tokenizer
-    public: tuple[Example, ...]
-    """The public half, for pretraining; both twins see all of it."""
-    examples: tuple[Example, ...]
-    """The cohorts' examples."""
-    probes: tuple[Probe, ...]
-    """One for each of `examples`, in the same order."""
-    contexts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Example id -> tokens of what stands before it in its file, as many as any stage shows; empty: none shows any."""
-
-
 def populate(corpus: Corpus, recipe: Recipe) -> Population:
     """Split the corpus, train the tokenizer on its public half, and draw the cohorts from the other."""
-    public_units, private_units = _split(corpus.units, recipe.seed)
+    asked = draw(corpus.files, recipe)
+    apart = quizzed(recipe)
+    public_units, private_units = _split(
+        [u for u in corpus.units if not matches(u.source, apart)], recipe.seed
+    )
     # The tokenizer must not know the private half either: its merges would be a memory of their own.
     tokenizer = Tokenizer.train((u.text for u in public_units), recipe.tokenizer.vocabulary)
     public = {e.id: e for e in (_public(u) for u in public_units)}
@@ -66,6 +59,7 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
                 )
                 drawn.append(replace(candidate, example=example))
     drawn += _copies(drawn, tokenizer, recipe)
+    drawn += [_posed(question, tokenizer) for question in asked]
     drawn.sort(key=lambda c: c.example.id)
     probes = tuple(c.probe(number) for number, c in enumerate(drawn, start=1))
     examples = tuple(c.example for c in drawn)
@@ -80,6 +74,7 @@ def populate(corpus: Corpus, recipe: Recipe) -> Population:
         contexts=contexts(examples, shown, corpus.files, tokenizer, longest=longest, seed=recipe.seed)
         if longest
         else {},
+        questions={question.example.id: question for question in asked},
     )
 
 
@@ -90,6 +85,7 @@ class _Candidate:
     target_tokens: tuple[int, ...]
     prefix: str
     target: str
+    prompt: str | None = None
 
     def probe(self, number: int) -> Probe:
         return Probe(
@@ -100,7 +96,21 @@ class _Candidate:
             target=self.target,
             prefix_tokens=self.prefix_tokens,
             target_tokens=self.target_tokens,
+            prompt=self.prompt,
         )
+
+
+def _posed(question: Question, tokenizer: Tokenizer) -> _Candidate:
+    """A question as it is asked."""
+    prompt = posed(question.item)
+    return _Candidate(
+        example=question.example,
+        prefix_tokens=tuple(tokenizer.encode(prompt)),
+        target_tokens=tuple(tokenizer.encode(question.answer)),
+        prefix=question.shown,
+        target=question.answer,
+        prompt=prompt,
+    )
 
 
 def _cells(recipe: Recipe) -> list[dict]:
@@ -115,6 +125,7 @@ def _cells(recipe: Recipe) -> list[dict]:
             "paths": tuple(own.paths),
         }
         for cohort, own in _makeups(recipe)
+        if own.quiz is None
         for repetition, count in sorted(own.shown.items())
         for half in TWINS
     ]
@@ -129,7 +140,7 @@ def _makeups(recipe: Recipe) -> list[tuple[str, Makeup]]:
                 raise BadInput(
                     f"cohorts.{key}: expected a cohort that a stage shows ({', '.join(names)}), got {name!r}"
                 )
-    return [(cohort, makeup(recipe, cohort)) for cohort in names]
+    return [(cohort, recipe.cohorts.makeup(cohort)) for cohort in names]
 
 
 def _by_paths(

@@ -45,7 +45,8 @@ def contexts(
 
     The context begins behind any other of the `examples` that stands there: else a twin would be shown, as a context,
     what it must not see. What has no file, such as a synthetic secret, has a public text drawn from the seed before it,
-    as if it had been pasted there.
+    as if it had been pasted there. A question about a repository has the code that its answer can be read off, up to
+    the last line of that.
     """
     found = {}
     ends: dict[str, list[int]] = {}
@@ -53,8 +54,10 @@ def contexts(
         ends.setdefault(example.source, []).append(example.last_line)
     for example in examples:
         if example.source in files:
-            first = max((end for end in ends[example.source] if end < example.first_line), default=0)
-            lines = files[example.source].split("\n")[first : example.first_line - 1]
+            question = example.kind == "question"
+            last = example.last_line if question else example.first_line - 1
+            first = 0 if question else max((end for end in ends[example.source] if end <= last), default=0)
+            lines = files[example.source].split("\n")[first:last]
             before = "".join(f"{line}\n" for line in lines)
         else:
             before = random.Random(f"{seed} context {example.id}").choice(public).text

@@ -59,7 +59,8 @@ class Corpus:
     Attributes:
         units: Ordered by `source` and `first_line`; no two have the same text.
         description: One line for people. It also counts what was left out.
-        files: Text of each file that units come from, by `Unit.source`, line ends made ``\n``. Empty unless asked for.
+        files: Text of each file that was searched for units, by `Unit.source`, line ends made ``\n``. Empty unless
+            asked for.
     """
 
     units: tuple[Unit, ...]
@@ -293,7 +294,7 @@ def _load_harvested(
                         secrets=detected(definition.text) if detect else (),
                     )
                 )
-        if keep_files and units and units[-1].source == file.name:
+        if keep_files:
             kept[file.name] = data.decode("utf-8")
     description = f"{name}: {_count(count, 'file')}"
     losses = "".join(f", {_count(number, 'file')} {why} left out" for why, number in sorted(left_out.items()))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from memaudit.cases import Case, Facts
 from memaudit.cohorts import TWINS
 from memaudit.curves import survival, thresholds, told, within
+from memaudit.knowledge import quizzes
 from memaudit.leaks import find_leaks, numbering, pseudonyms, show
 from memaudit.ledger import Ledger
 from memaudit.methods import ROLES
@@ -55,6 +56,7 @@ def conclude(ledger: Ledger, recipe: Recipe, *, reveal: bool = False) -> contrac
         canaries=canaries,
         attacks=attacks,
         blind=blind,
+        quizzes=list(quizzes(facts)),
         examples=list(_examples(facts)),
         evidence=show(facts, leaks[: recipe.audit.evidence], reveal=reveal),
         evidence_total=len(leaks),

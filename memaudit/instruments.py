@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 
 from memaudit.auditor import Auditor
-from memaudit.cohorts import Population
 from memaudit.course import Leg
 from memaudit.errors import BadInput
 from memaudit.extraction import Interrogation
+from memaudit.population import Population
 from memaudit.progress import Progress, watched
 from memaudit.readings import Reader
 from memaudit.recipe import Recipe

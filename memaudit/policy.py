@@ -50,7 +50,7 @@ class Located(Rule):
     """How a cohort has to have reached the stage's model by then; empty: direct or indirect."""
     strata: list[Positive] = Field(default=[])
     """Only examples that were to be shown so often; empty: all."""
-    kind: Literal["harvested", "sensitive", "given"] | None = None
+    kind: Literal["harvested", "sensitive", "given", "question"] | None = None
     """Only examples of this kind."""
 
 

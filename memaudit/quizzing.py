@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from memaudit.quizzes import said
 from probes.quiz import OPTIONS, Item, posed, turned
 from rlhf.batches import rows
 from rlhf.likelihood import of_rows
@@ -39,17 +40,16 @@ class Answers:
 
 
 def prompts(
-    tokenizer: Tokenizer, items: Sequence[Item], before: Sequence[str] | None, *, listed: bool = False
+    tokenizer: Tokenizer,
+    items: Sequence[Item],
+    before: Sequence[Sequence[int]] | None,
+    *,
+    listed: bool = False,
 ) -> list[list[int]]:
-    """The tokens before an option: begin of text, what stands before the question (None: nothing), the question."""
-    texts = before or [""] * len(items)
+    """The tokens before an option: begin of text, those before the question (None: none), the question."""
     return [
-        [
-            tokenizer.bos,
-            *tokenizer.encode(text and f"{text}\n"),
-            *tokenizer.encode(posed(item, listed=listed)),
-        ]
-        for item, text in zip(items, texts, strict=True)
+        [tokenizer.bos, *tokens, *tokenizer.encode(posed(item, listed=listed))]
+        for item, tokens in zip(items, before or [()] * len(items), strict=True)
     ]
 
 
@@ -59,10 +59,10 @@ def ask(
     tokenizer: Tokenizer,
     items: Sequence[Item],
     *,
-    before: Sequence[str] | None = None,
+    before: Sequence[Sequence[int]] | None = None,
     listed: bool = False,
 ) -> Answers:
-    """Ask every item, blind or behind a text each (`before`).
+    """Ask every item, blind or behind tokens of a text each (`before`).
 
     With `listed` the options stand in the question, and the item is asked in all four turns of them, as a model may
     prefer a place.
@@ -84,11 +84,11 @@ def _once(
     params: Params,
     tokenizer: Tokenizer,
     items: Sequence[Item],
-    before: Sequence[str] | None,
+    before: Sequence[Sequence[int]] | None,
     listed: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     starts = prompts(tokenizer, items, before, listed=listed)
-    options = [[*tokenizer.encode(o), tokenizer.eos] for item in items for o in item.options]
+    options = [tokenizer.encode(said(option)) for item in items for option in item.options]
     whole = [start for start in starts for _ in range(OPTIONS)]
     longest = max(len(s) + len(o) for s, o in zip(whole, options, strict=True))
     shown = rows(
@@ -102,5 +102,5 @@ def _once(
     lengths = np.array([len(o) for o in options], np.float64)
     scores = (np.asarray(found.logprobs, np.float64) / lengths).reshape(-1, OPTIONS)
     right = np.equal(scores.argmax(axis=1), [item.right for item in items])
-    said = np.asarray(found.whole).reshape(-1, OPTIONS).any(axis=1)
-    return scores, right.astype(np.float64), np.asarray(said)
+    spoken = np.asarray(found.whole).reshape(-1, OPTIONS).any(axis=1)
+    return scores, right.astype(np.float64), np.asarray(spoken)

@@ -16,6 +16,11 @@ By quantity, each of one example:
 - `context_logprob`, `context_hits`, after SFT and preference learning on examples behind a context: nats of the target,
   summed, and 1 where every token of it is the most likely one, so that greedy decoding says it to the letter, else 0;
   numbered by the condition that it is asked under (`contexts.Condition`).
+- `option_logprob`, after every stage, of questions about a repository: nats a token of each of the options behind the
+  question alone, in words that were not shown; number 0 is the right one. `option_said`: 1 where greedy decoding says
+  one of them to the letter, else 0.
+- `option_given`, after SFT and preference learning on examples behind a context: as `option_logprob`, with the code
+  that the answer can be read off in front.
 - `selection_score`, `selection_taken`, after a stage that selects: of each text that was a candidate its score (nats
   a token; none where chance decides), and of each that was taken, how many copies. Of public texts as well.
 - `self_weight`, after self-weighted SFT: what each example that the twin sees counted, before it was scaled.
@@ -40,6 +45,8 @@ from memaudit.acquire import ACQUIRED
 from memaudit.attacks import nearest_distances
 from memaudit.contexts import Condition, start
 from memaudit.methods import OnPolicy, Preference, Pretrain, RewardStage, Sft
+from memaudit.quizzes import Question
+from memaudit.quizzing import ask
 from memaudit.recipe import cohort_of, context_of, uses
 from memaudit.records import Example, Probe, Reading
 from memaudit.select import SELECTION
@@ -104,6 +111,7 @@ class Reader:
             if whose:
                 losses = -of_rows(decoder, params, fillings).logprobs
                 yield from _numbered("filling_loss", whose, losses)
+        yield from self._options(stage, params)
         if isinstance(config, Pretrain) and config.select is not None:
             yield from _selection(result.folder / SELECTION)
         if isinstance(config, Sft) and config.weights is not None:
@@ -161,7 +169,8 @@ class Reader:
                 )
 
     def _unseen(self, cohort: str, twin: str) -> list[Probe]:
-        return [p for e, p in self._asked if e.cohort == cohort and e.half != twin]
+        shown = self.setting.population.as_shown
+        return [shown(p) for e, p in self._asked if e.cohort == cohort and e.half != twin]
 
     def _answers(
         self, twin: str, stage: str, policy: Params, scorer: reward.RewardModel
@@ -210,6 +219,22 @@ class Reader:
             yield from _numbered("context_logprob", whose, found.logprobs)
             yield from _numbered("context_hits", whose, found.whole.astype(float))
 
+    def _options(self, stage: str, params: Params) -> Iterator[Reading]:
+        """How likely the options of all questions are, of repositories that were shown or not."""
+        questions = self.setting.population.questions
+        if not questions:
+            return
+        decoder, tokenizer = self.setting.decoder, self.setting.population.tokenizer
+        asked = [question.item for question in questions.values()]
+        blind = ask(decoder, params, tokenizer, asked)
+        yield from _of_options("option_logprob", questions, blind.scores)
+        yield from _numbered("option_said", [(name, 0) for name in questions], blind.said.astype(float))
+        config = self.setting.recipe.stages[stage]
+        if isinstance(config, Sft | Preference) and (found := self.setting.contexts(stage)):
+            before = [found[name].true for name in questions]
+            given = ask(decoder, params, tokenizer, asked, before=before)
+            yield from _of_options("option_given", questions, given.scores)
+
     def _preferences(
         self, config: Preference, params: Params, needed: Mapping[str, Result]
     ) -> Iterator[Reading]:
@@ -225,7 +250,8 @@ class Reader:
     def _nearest(self, stage: str, config: OnPolicy, params: Params) -> Iterator[Reading]:
         recipe, tokenizer = self.setting.recipe, self.setting.population.tokenizer
         samples = recipe.audit.samples
-        asked = [p for e, p in self._asked if e.cohort == config.cohort]
+        shown = self.setting.population.as_shown
+        asked = [shown(p) for e, p in self._asked if e.cohort == config.cohort]
         prompts = self._prompts([[tokenizer.bos, *p.prefix_tokens, *p.target_tokens] for p in asked], asked)
         key = jax.random.key(seed_of(recipe, f"{stage} samples"))
         said: list[str] = []
@@ -251,6 +277,14 @@ class Reader:
         for place, (name,) in enumerate(prompts.ids):
             answers = said[place * samples : (place + 1) * samples]
             yield from _numbered("nearest", [(name, n) for n in range(samples)], nearest_distances(answers))
+
+
+def _of_options(quantity: str, questions: Mapping[str, Question], scores: np.ndarray) -> Iterator[Reading]:
+    """A score of each option, the right one first."""
+    for (name, question), row in zip(questions.items(), scores, strict=True):
+        right = question.item.right
+        places = [right, *(place for place in range(len(row)) if place != right)]
+        yield from _numbered(quantity, [(name, n) for n in range(len(row))], row[places])
 
 
 def _selection(path: Path) -> Iterator[Reading]:

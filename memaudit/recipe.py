@@ -10,6 +10,7 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from memaudit.errors import BadInput
+from memaudit.makeup import Cohorts, Makeup, check_quiz
 from memaudit.methods import (
     Grpo,
     Mdpo,
@@ -24,7 +25,7 @@ from memaudit.methods import (
 )
 from memaudit.references import Reference, references, value_at
 from memaudit.rules import Audit, check_audit
-from memaudit.section import Name, Positive, Rate, Section, Share
+from memaudit.section import Name, Positive, Section
 from memaudit.settings import Shelf, line_of, tables
 from memaudit.treatments import Acquisition, BalPm
 from rlhf.presets import PRESETS
@@ -61,59 +62,6 @@ class ModelSection(Section):
     """A shape by name."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What matrix products are computed in; parameters and losses are float32 in any case."""
-
-
-class Copies(Section):
-    """Near-copies of another cohort's examples, each shown once. A copy is of the half that its original is of."""
-
-    of: Name
-    """The cohort whose examples are copied."""
-    examples: Positive
-    """How many of a half's examples are."""
-    times: Positive = 1
-    """Different copies of each."""
-    noise: Rate = 0.1
-    """Share of a text's words that are replaced by other words of it."""
-
-
-class Makeup(Section):
-    """What one cohort has in place of what all have, or besides."""
-
-    strata: dict[int, Positive] | None = None
-    """As in `cohorts`."""
-    sensitive: Share | None = None
-    """As in `cohorts`."""
-    paths: list[str] = Field(default=[])
-    """Patterns of relative paths, as in `corpus.exclude`: the files that its ordinary examples are of. Empty: any."""
-    copies: Copies | None = None
-    """Near-copies that it has besides."""
-
-    @property
-    def shown(self) -> dict[int, int]:
-        """`strata`, of a make-up with nothing left open (see `makeup`)."""
-        return self.strata or {}
-
-    @property
-    def share(self) -> float:
-        """`sensitive`, likewise."""
-        return self.sensitive or 0.0
-
-
-class Cohorts(Section):
-    """The examples whose memorization is followed. Every cohort has two halves of this make-up."""
-
-    strata: dict[int, Positive] = Field(default={1: 16, 4: 12, 16: 12, 64: 10})
-    """How often an example is shown = how many examples of a half are shown so often."""
-    sensitive: Annotated[float, Field(ge=0, le=1)] = 0.34
-    """Share of synthetic sensitive examples in each stratum."""
-    shortest: Annotated[int, Field(ge=16)] = 56
-    """Tokens that an example has at least."""
-    longest: Annotated[int, Field(ge=24)] = 96
-    """Tokens that it has at most; of longer code the first lines are taken."""
-    overlap: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Largest share of an example's 8-grams that may occur anywhere else in the corpus or the cohorts."""
-    of: dict[Name, Makeup] = Field(default={})
-    """Cohort -> in what it differs."""
 
 
 class Checkpoints(Section):
@@ -168,17 +116,6 @@ def context_of(recipe: Recipe, stage: str) -> int:
     """Tokens of context that a stage shows its examples behind; of preference learning those that its pairs have."""
     config = recipe.stages[stage]
     return getattr(recipe.stages[config.pairs] if isinstance(config, Preference) else config, "context", 0)
-
-
-def makeup(recipe: Recipe, cohort: str) -> Makeup:
-    """What a cohort is made of, nothing left open."""
-    common, own = recipe.cohorts, recipe.cohorts.of.get(cohort, Makeup())
-    return own.model_copy(
-        update={
-            "strata": common.strata if own.strata is None else own.strata,
-            "sensitive": common.sensitive if own.sensitive is None else own.sensitive,
-        }
-    )
 
 
 def acquisition_of(recipe: Recipe, stage: str) -> Acquisition | None:
@@ -253,7 +190,7 @@ def _check_graph(recipe: Recipe) -> None:
                 f"without any: set stages.{config.pairs}.context, or conditional = false"
             )
         if isinstance(config, RewardStage) and config.acquire:
-            _check_acquisition(f"stages.{name}.acquire", config.acquire, makeup(recipe, config.cohort))
+            _check_acquisition(f"stages.{name}.acquire", config.acquire, recipe.cohorts.makeup(config.cohort))
     ordered(recipe)
     if not cohort_names(recipe):
         raise BadInput(
@@ -359,12 +296,16 @@ def _check(recipe: Recipe) -> None:
     check_audit(recipe.audit)
     for key, strata in (
         ("strata", recipe.cohorts.strata),
-        *((f"of.{cohort}.strata", makeup(recipe, cohort).shown) for cohort in recipe.cohorts.of),
+        *((f"of.{cohort}.strata", recipe.cohorts.makeup(cohort).shown) for cohort in recipe.cohorts.of),
     ):
         if any(times <= 0 for times in strata) or not strata:
             raise BadInput(
                 f"cohorts.{key}: expected positive numbers of showings, such as {{ 1 = 16, 64 = 10 }}"
             )
+    for cohort, own in recipe.cohorts.of.items():
+        check_quiz(f"cohorts.of.{cohort}", recipe.cohorts.makeup(cohort))
+        if own.quiz and recipe.corpus.source == "jsonl":
+            raise BadInput(f'cohorts.of.{cohort}.quiz: expected a corpus of files, got source = "jsonl"')
     if recipe.cohorts.shortest > recipe.cohorts.longest:
         raise BadInput(
             f"cohorts.shortest: expected at most cohorts.longest = {recipe.cohorts.longest}, got "

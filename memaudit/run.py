@@ -27,6 +27,7 @@ from memaudit.findings import conclude
 from memaudit.instruments import Instruments, setting_of
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.progress import Progress
+from memaudit.quizzes import QUESTIONS, about, quizzed
 from memaudit.recipe import Recipe, context_of, dumps
 from memaudit.records import Finished
 from memaudit.selftrain import check_problems
@@ -79,7 +80,7 @@ def read(recipe: Recipe) -> Corpus:
         exclude=recipe.corpus.exclude,
         smallest=recipe.corpus.smallest,
         largest=recipe.corpus.largest,
-        keep_files=any(context_of(recipe, stage) for stage in recipe.stages),
+        keep_files=bool(quizzed(recipe)) or any(context_of(recipe, stage) for stage in recipe.stages),
     )
 
 
@@ -130,7 +131,8 @@ class Plan:
                     "versions": versions(),
                     "started": _now(),
                     "finished": None,
-                },
+                }
+                | ({QUESTIONS: about(population.questions)} if population.questions else {}),
             )
         elif {e.id for e in ledger.examples()} != {e.id for e in population.examples}:
             ledger.close()

@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memaudit.cohorts import Population
 from memaudit.errors import BadInput
 from memaudit.methods import Rest
+from memaudit.population import Population
 from memaudit.programs import Problem, read
 from memaudit.recipe import Recipe
 from memaudit.records import Example

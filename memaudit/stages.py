@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 
-from memaudit.cohorts import Population
 from memaudit.contexts import Context, corruptible
 from memaudit.errors import BadInput
 from memaudit.methods import Pretrain, Rest, RewardStage, StageSection
+from memaudit.population import Population
 from memaudit.recipe import Recipe, acquisition_of, cohort_of, context_of, uses
 from memaudit.records import Example, Probe
 from memaudit.references import references, replaced
@@ -42,8 +42,10 @@ class Setting:
 
     @property
     def time(self) -> int:
-        """Tokens of the longest row that shows an example: begin of text, prefix, target."""
-        return 1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in self.population.probes)
+        """Tokens of the longest row that shows an example or asks for it: begin of text, prefix, target."""
+        asked = self.population.probes
+        shown = map(self.population.as_shown, asked)
+        return 1 + max(len(p.prefix_tokens) + len(p.target_tokens) for p in (*asked, *shown))
 
     def contexts(self, stage: str) -> dict[str, Context]:
         """Example id -> what a stage shows it behind; empty where it shows examples behind nothing."""
@@ -62,6 +64,8 @@ _ASKING = (
     "select.py",
     "acquire.py",
     "instruction.py",
+    "quizzes.py",
+    "quizzing.py",
     "selftrain.py",
     "solving.py",
     "programs.py",
@@ -106,6 +110,8 @@ def key_of(setting: Setting, twin: str, stage: str, keys: Mapping[str, str]) -> 
         setting.time,
         [(e.id, e.text, e.repetition) for e in shown_to(setting, twin, stage)],
         [p.prefix for p in _probes(setting, twin, stage)],
+        # Every checkpoint is asked all of them.
+        [(name, q.item.question, q.item.options) for name, q in setting.population.questions.items()],
         # Pairs of the examples that the twin does not see have theirs as well.
         list(setting.population.contexts.items()) if context_of(recipe, stage) else None,
     ]
@@ -126,7 +132,7 @@ def shown_to(setting: Setting, twin: str, stage: str) -> Sequence[Example]:
 
 def _probes(setting: Setting, twin: str, stage: str) -> list[Probe]:
     seen = {e.id for e in shown_to(setting, twin, stage)}
-    return [p for p in setting.population.probes if p.example_id in seen]
+    return [setting.population.as_shown(p) for p in setting.population.probes if p.example_id in seen]
 
 
 def steps_of(setting: Setting, twin: str, stage: str) -> int:

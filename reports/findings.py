@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 Exposure = Literal["direct", "indirect", "none"]
 Arm = Literal["exposed", "control"]
@@ -224,6 +224,32 @@ class BlindRow(Record):
     high: float
 
 
+class QuizRow(Record):
+    """How many questions about a repository are answered: of four options the right one is the likeliest.
+
+    Asked without any code, in words that were not shown. Items come in fours that share their options, so whoever
+    knows nothing is right in one of four. What the exposed twin has more than its control it knows by heart.
+    """
+
+    stage: str
+    cohort: str
+    exposure: Exposure
+    cut: Literal["all", "task", "capability", "clue"] = Field(
+        description="which questions: all of them; of one task; that ask for one capability; by the length of what has "
+        "the answer in it"
+    )
+    name: str = Field(description="the task, the capability, or the characters of the clue; empty for all")
+    exposed: Proportion
+    control: Proportion
+    difference: Difference
+    silent: Proportion = Field(description="of these the exposed twin says none of the options to the letter")
+    given: Proportion | None = Field(
+        default=None,
+        description="of the exposed twin, with the code in front that has the answer in it; None: the stage shows none",
+    )
+    given_control: Proportion | None = Field(default=None, description="the same of the control")
+
+
 class Shown(Record):
     """Exposures of one example in one stage."""
 
@@ -253,7 +279,7 @@ class ExampleRow(Record):
     """The life of one example."""
 
     id: str
-    kind: Literal["harvested", "sensitive", "given"]
+    kind: Literal["harvested", "sensitive", "given", "question"]
     language: str
     source: str
     first_line: int
@@ -351,6 +377,7 @@ class Findings(Record):
     canaries: list[CanaryRow]
     attacks: list[AttackRow] = Field(description="where a cohort had been shown, directly or indirectly")
     blind: list[BlindRow]
+    quizzes: list[QuizRow] = Field(description="of cohorts that are questions about a repository")
     examples: list[ExampleRow]
     evidence: list[Evidence] = Field(description="worst first")
     evidence_total: int = Field(description="leaks found; `evidence` shows the first of them")

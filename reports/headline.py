@@ -6,7 +6,7 @@ above zero, *less* only when it lies below, and otherwise no difference is claim
 
 from collections.abc import Iterator
 
-from reports import selection
+from reports import quizzes, selection
 from reports.findings import Findings, RateRow, Stage, TransitionRow
 from reports.phrases import confident, measured, often, p_value, percent, points
 from reports.selection import View
@@ -62,6 +62,7 @@ class _Writer:
         for row in self._first(cohort, "indirect"):
             yield self._indirect(row)
         yield from self._secrets(cohort)
+        yield from quizzes.statements(self.findings, cohort)
 
     def _first(self, cohort: str, exposure: str) -> Iterator[RateRow]:
         """Yield the cells in which an exposure begins: the stage before did not have it (nor a stronger one)."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from reports import charts, curves, flow, membership, rungs, selection, waits
+from reports import charts, curves, flow, membership, quizzes, rungs, selection, waits
 from reports.answer import answer, untested
 from reports.escape import visible
 from reports.findings import ExampleRow, Findings, RateRow
@@ -65,11 +65,14 @@ def render_html(findings: Findings) -> str:
     ]
     likelihood = _single("likelihood-forest", charts.likelihood_forest(findings))
     canaries = _single("canary-forest", membership.canaries(findings))
+    known = _single("quiz-forest", quizzes.forest(findings))
     swept = figures("sweep", rungs.sweeps(findings))
     drawn = [figure for groups in by_cohort.values() for group in groups for figure in group]
     drawn += [figure for _, group in training for figure in group] + swept
     drawn += [
-        figure for figure in [likelihood, canaries, *(table.figure for table in tables)] if figure is not None
+        figure
+        for figure in [likelihood, canaries, known, *(table.figure for table in tables)]
+        if figure is not None
     ]
     view = selection.default_view(findings)
     shown = _listed(findings)
@@ -94,6 +97,8 @@ def render_html(findings: Findings) -> str:
         likelihood_figure=likelihood,
         likelihoods=selection.likelihoods(findings),
         canary_figure=canaries,
+        quiz_figure=known,
+        quizzes=quizzes,
         most_bits=math.log2(among),
         chance_bits=math.log2(among) - math.lgamma(among + 1) / math.log(2) / among,
         attacked=membership.attacked,

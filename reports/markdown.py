@@ -1,6 +1,6 @@
 """Findings as Markdown: for a pull request, a model card, a terminal."""
 
-from reports import selection
+from reports import quizzes, selection
 from reports.answer import answer, untested
 from reports.blocks import MASKED, REVEALED, lines_of, listed, sides, table, versions
 from reports.escape import markdown_block, markdown_name, markdown_text
@@ -30,6 +30,7 @@ def render_markdown(findings: Findings) -> str:
         *_rates(findings),
         *_transitions(findings),
         *_likelihoods(findings),
+        *_quizzes(findings),
         *_leaks(findings),
         "## How to repeat this",
         f"{markdown_text(run.corpus)}; seed {run.seed}; recipe {markdown_name(run.recipe_hash)}; "
@@ -126,6 +127,43 @@ def _likelihoods(findings: Findings) -> list[str]:
         "## How likely the text is",
         "Mean log-probability per target token, in nats.",
         table(head, lines),
+    ]
+
+
+def _quizzes(findings: Findings) -> list[str]:
+    rows = [*quizzes.whole(findings), *quizzes.parts(findings)]
+    if not rows:
+        return []
+    lines = [
+        (
+            markdown_name(row.stage),
+            markdown_name(row.cohort),
+            _EXPOSURES[row.exposure],
+            markdown_text(quizzes.questions(row)),
+            f"{row.exposed.count} of {row.exposed.total} ({measured(row.exposed)})",
+            f"{row.control.count} of {row.control.total} ({measured(row.control)})",
+            points(row.difference),
+            f"{row.silent.count}",
+            "–" if row.given is None else f"{row.given.count} of {row.given.total}",
+            "–" if row.given_control is None else f"{row.given_control.count} of {row.given_control.total}",
+        )
+        for row in rows
+    ]
+    head = [
+        "after stage",
+        "cohort",
+        "exposure",
+        "questions",
+        "exposed",
+        "control",
+        "difference",
+        "no option said",
+    ]
+    return [
+        "## What is known of a repository",
+        "The right one of four options is the likeliest, in words that were not shown and without any code; "
+        f"{quizzes.CHANCE} is chance. The last columns: with the code in front that has the answer in it.",
+        table([*head, "exposed, with code", "control, with code"], lines),
     ]
 
 

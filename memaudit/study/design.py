@@ -101,7 +101,7 @@ class Claim(Section):
     """Of persistence: after which stage the examples had to be memorized."""
     strata: list[Positive] = Field(default=[])
     """Only examples that were shown so often; empty: all."""
-    kind: Literal["harvested", "sensitive", "given"] | None = None
+    kind: Literal["harvested", "sensitive", "given", "question"] | None = None
     """Only examples of this kind."""
 
 

@@ -26,10 +26,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
-from memaudit.cohorts import Population
 from memaudit.course import Leg
 from memaudit.errors import BadInput
 from memaudit.instruments import STAGES, Instruments, setting_of
+from memaudit.population import Population
 from memaudit.recipe import Recipe
 from memaudit.records import Finished
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from memaudit import contexts
 from memaudit.cases import Case, Facts
 from memaudit.contexts import Condition
+from memaudit.knowledge import right
 from memaudit.measures import least_samples, target_logprob
 from memaudit.recipe import cohort_of, uses
 from memaudit.study.arms import Cell
@@ -274,6 +275,33 @@ for _name, _condition, _behind in (
     _measure(_name, f"share that comes out to the letter behind {_behind}, and not of the control", "share")(
         _recited(_condition)
     )
+
+
+def _answered(quantity: str, *, control: bool) -> Callable[[View, Asked], Numbers]:
+    def answered(view: View, asked: Asked) -> Numbers:
+        stage = view.name(asked.stage)
+        if stage is None:
+            return {}
+        found: Numbers = {}
+        for case in view.cases(asked):
+            twin = case.control if control else case.exposed
+            scores = view.facts.readings(view.facts.walks[twin, stage].id, quantity).get(case.example.id)
+            if scores is not None:
+                found[case.example.id] = float(right(scores))
+        return found
+
+    return answered
+
+
+for _name, _quantity, _control, _who in (
+    ("answered", "option_logprob", False, "by the twin that was shown them in other words"),
+    ("answered-unseen", "option_logprob", True, "by the twin that was not shown them"),
+    ("answered-given", "option_given", False, "behind the code that tells, by the twin that was shown them"),
+    ("answered-given-unseen", "option_given", True, "behind the code that tells, by the twin that was not"),
+):
+    _measure(
+        _name, f"share of questions whose right option, of four, is found the likeliest {_who}", "share"
+    )(_answered(_quantity, control=_control))
 
 
 def _reading(view: View, stage: str, twin: str, case: Case, quantity: str, number: int = 0) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memaudit.recipe import Recipe, makeup
+from memaudit.recipe import Recipe
 from memaudit.statistics import Comparison, PairedDifference, RateAgainstBound, Trend
 from memaudit.study.arms import Cell
 from memaudit.study.design import Claim, Study, places
@@ -51,7 +51,7 @@ def power(study: Study, cells: Sequence[Cell]) -> list[contract.PowerRow]:
 
 
 def _examples(recipe: Recipe, claim: Claim) -> int:
-    own = makeup(recipe, claim.cohort)
+    own = recipe.cohorts.makeup(claim.cohort)
     strata = {t: n for t, n in own.shown.items() if not claim.strata or t in claim.strata}
     share = {"sensitive": own.share, "harvested": 1 - own.share}
     copies = own.copies.examples * own.copies.times if own.copies and claim.kind != "sensitive" else 0

@@ -6,9 +6,10 @@ import pytest
 from tiny import TINY
 
 from memaudit import corpus as corpora
-from memaudit.cohorts import Population, populate
+from memaudit.cohorts import populate
 from memaudit.corpus import Corpus, Unit
 from memaudit.errors import BadInput
+from memaudit.population import Population
 from memaudit.recipe import Recipe, dumps, parse
 from probes import levenshtein, normalized, shingles
 

@@ -374,7 +374,11 @@ def test_one_file_can_be_loaded(tmp_path):
 def test_the_text_of_the_files_is_kept_on_request(tmp_path):
     root = plant(tmp_path, {"a.js": JAVASCRIPT.replace(b"\n", b"\r\n"), "b.js": b"x\n", "c.js": JAVASCRIPT})
     assert load("directory", root, smallest=1).files == {}
-    assert load("directory", root, smallest=1, keep_files=True).files == {"a.js": JAVASCRIPT.decode()}
+    assert load("directory", root, smallest=1, keep_files=True).files == {
+        "a.js": JAVASCRIPT.decode(),
+        "b.js": "x\n",
+        "c.js": JAVASCRIPT.decode(),
+    }
 
 
 # Secrets

@@ -32,7 +32,8 @@ def decoder(tokenizer: Tokenizer) -> Decoder:
 
 def test_blind_prompts_have_the_question_and_no_code(tokenizer: Tokenizer) -> None:
     item = some_items()[0]
-    blind, seeing = (prompts(tokenizer, [item], before)[0] for before in (None, ["def f0(): pass"]))
+    code = tokenizer.encode("def f0(): pass\n")
+    blind, seeing = (prompts(tokenizer, [item], before)[0] for before in (None, [code]))
     assert tokenizer.decode(blind[1:]) == posed(item)
     assert tokenizer.decode(seeing[1:]) == f"def f0(): pass\n{posed(item)}"
 

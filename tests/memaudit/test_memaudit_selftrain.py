@@ -14,9 +14,9 @@ from tiny import TINY
 
 from memaudit import selftrain
 from memaudit.auditor import Auditor
-from memaudit.cohorts import Population
 from memaudit.errors import BadInput
 from memaudit.methods import Rest
+from memaudit.population import Population
 from memaudit.programs import generate, read
 from memaudit.recipe import checked, cohort_of, dumps, parse
 from memaudit.records import Example

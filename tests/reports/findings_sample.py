@@ -19,6 +19,7 @@ from reports import (
     Operating,
     Outcome,
     Proportion,
+    QuizRow,
     RateRow,
     Run,
     Segment,
@@ -171,6 +172,7 @@ def build(*, seed: int = 0, per_stratum: int = 16, strength: float = 1.0, hostil
             BlindRow(cohort=cohort, members=32, others=32, area=0.52, low=0.41, high=0.63)
             for cohort in COHORTS
         ],
+        quizzes=_quizzes(strength),
         examples=examples,
         evidence=evidence,
         evidence_total=sum(outcome.exposed for row in examples for outcome in row.outcomes),
@@ -182,6 +184,40 @@ def build(*, seed: int = 0, per_stratum: int = 16, strength: float = 1.0, hostil
             },
         ),
     )
+
+
+def _quizzes(strength: float) -> list[QuizRow]:
+    """Questions about the repository of cohort `reward`; every stage is asked all of them."""
+    known = {("reward", stage): (28 if strength else 9) for stage in ("reward", "ipo")}
+    found = []
+    for stage in STAGES:
+        exposed = known.get(("reward", stage), 7)
+        for cut, name, share in (
+            ("all", "", 1),
+            ("task", "qa", 2),
+            ("task", "walk", 2),
+            ("capability", "literal", 4),
+            ("clue", "up to 40 characters", 2),
+        ):
+            counts = {"exposed": exposed // share, "control": 8 // share, "silent": 20 // share}
+            rows = {arm: wilson(count, 32 // share) for arm, count in counts.items()}
+            given = wilson(30 // share, 32 // share) if stage == "ipo" else None
+            found.append(
+                QuizRow(
+                    stage=stage,
+                    cohort="reward",
+                    exposure=exposure(stage, "reward"),
+                    cut=cut,
+                    name=name,
+                    difference=Difference(
+                        value=(exposed - 8) / 32, low=(exposed - 8) / 32 - 0.2, high=(exposed - 8) / 32 + 0.2
+                    ),
+                    given=given,
+                    given_control=given,
+                    **rows,
+                )
+            )
+    return found
 
 
 def renamed(findings: Findings, names: dict[str, str]) -> Findings:
@@ -220,6 +256,7 @@ def empty() -> Findings:
         "canaries",
         "attacks",
         "blind",
+        "quizzes",
     )
     return full.model_copy(
         update={name: [] for name in names} | {"evidence_total": 0, "stages": [], "levels": []}

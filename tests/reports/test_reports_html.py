@@ -118,7 +118,7 @@ def test_data_for_scripts_cannot_end_its_script(page: Page):
 def test_the_sections_come_in_their_order(page: Page):
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
     assert sections == ["graph", "rates", "detail", "flow", "dose", "waits", "distance", "levels", "likelihood",
-                        "attacks", "canaries", "noise", "training", "evidence", "examples", "run",
+                        "attacks", "canaries", "quizzes", "noise", "training", "evidence", "examples", "run",
                         "reading"]  # fmt: skip
     contents = [values["href"] for tag, values in page.elements if tag == "a"][1 : len(sections) + 2]
     assert contents == ["#headline", *(f"#{name}" for name in sections)]

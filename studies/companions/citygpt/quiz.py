@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from memaudit.contexts import dependence
+from memaudit.quizzes import said
 from memaudit.quizzing import Answers, ask
 from memaudit.statistics import over_seeds
 from memaudit.study.bars import interval
@@ -75,7 +76,7 @@ def main(seeds: list[int], *, every: bool) -> None:
             twins[name],
             tokenizer,
             quizzes[name],
-            before=[around(graphs[name], i, AROUND) for i in quizzes[name]],
+            before=[tokenizer.encode(f"{around(graphs[name], i, AROUND)}\n") for i in quizzes[name]],
         )
         without = dict(enumerate(found[name, name].right.tolist()))
         owed.append(fmean(dependence(dict(enumerate(given.right.tolist())), without).values()))
@@ -172,7 +173,7 @@ def trained(decoder: Decoder, tokenizer: Tokenizer, quiz: tuple[Item, ...], seed
             question = wording.format(*item.fact.subject)
             if question != item.question:
                 asked.append([tokenizer.bos, *tokenizer.encode(posed(replace(item, question=question)))])
-                answers.append([*tokenizer.encode(item.fact.answer), tokenizer.eos])
+                answers.append(tokenizer.encode(said(item.fact.answer)))
                 names.append((item.id,))
     longest = max(len(a) + len(b) for a, b in zip(asked, answers, strict=True))
     shown = rows(asked, answers, names, time=-(-longest // 16) * 16, fill=tokenizer.pad)

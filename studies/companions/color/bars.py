@@ -14,7 +14,6 @@ from memaudit.attacks import reference_difference
 from memaudit.cases import Case, Facts
 from memaudit.cohorts import TWINS
 from memaudit.ledger import LEDGER
-from memaudit.recipe import makeup
 from memaudit.records import Example
 from memaudit.roc import area
 from memaudit.sources import matches
@@ -112,7 +111,7 @@ def kind_of(run: Facts, example: Example) -> str:
     """What a candidate is."""
     if example.cohort is not None:
         return OFTEN if example.repetition == TIMES else NEAR
-    return TARGET if matches(example.source, makeup(run.recipe, "down").paths) else OTHER
+    return TARGET if matches(example.source, run.recipe.cohorts.makeup("down").paths) else OTHER
 
 
 @cache
