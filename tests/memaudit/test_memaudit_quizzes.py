@@ -263,7 +263,7 @@ def test_pages_tell_what_was_known(walked) -> None:
 
 
 def test_a_study_can_claim_what_was_answered(tmp_path: Path) -> None:
-    """Of the examples that were shown four times the exposed twin knows the answer, behind code the control does too."""
+    """The exposed twin knows what was shown four times; behind code the control does too."""
 
     def read(stage: str, exposed: bool, example: Example, probe: Probe) -> dict[str, list[float]]:
         often = example.repetition == 4
