@@ -17,10 +17,13 @@ FOLDER = Path(__file__).parents[2] / "studies" / "companions" / "glm4"
 def test_ppo_and_dpo_stand_beside_each_other_on_one_sft_model_that_wrote_the_negatives() -> None:
     recipe = load(str(FOLDER / "recipe.toml"))
     stages = recipe.stages
-    assert ordered(recipe) == ["pretrain", "sft", "reward", "ppo", "dpo"]
+    assert ordered(recipe) == ["pretrain", "augmented", "sft", "reward", "ppo", "dpo"]
     assert recipe.model.preset == "0.9m-glm"
-    assert {name: stages[name].parent for name in ("sft", "reward", "ppo", "dpo")} == {
-        "sft": "pretrain",
+    assert getattr(stages["augmented"], "instruct", None) is not None
+    assert getattr(stages["pretrain"], "instruct", None) is None
+    assert {name: stages[name].parent for name in ("augmented", "sft", "reward", "ppo", "dpo")} == {
+        "augmented": "pretrain",
+        "sft": "augmented",
         "reward": "sft",
         "ppo": "sft",
         "dpo": "sft",
@@ -28,10 +31,20 @@ def test_ppo_and_dpo_stand_beside_each_other_on_one_sft_model_that_wrote_the_neg
     assert getattr(stages["ppo"], "reward", None) == getattr(stages["dpo"], "pairs", None) == "reward"
 
 
-def test_the_shapes_differ_in_nothing_but_their_preset() -> None:
+def test_the_shapes_differ_in_nothing_but_their_preset_and_the_bases_in_nothing_but_instructions() -> None:
     study, text = load_study(FOLDER / "study.toml")
     assert text == (FOLDER / "recipe.toml").read_text()
     assert study.all_arms()["plain"].changes == {"model": {"preset": "0.9m"}}
+    raw = study.all_arms()["raw"].changes
+    assert raw == {"stages": {"pretrain": {"steps": 400}, "sft": {"from": "pretrain"}}}
+    base = load(str(FOLDER / "recipe.toml")).stages
+
+    def tokens(name: str, steps: int) -> int:
+        return steps * base[name].batch * getattr(base[name], "window", 0)
+
+    assert tokens("pretrain", 400) == sum(
+        tokens(n, getattr(base[n], "steps", 0)) for n in ("pretrain", "augmented")
+    )
     assert len(study.seeds) == 5
 
 
@@ -48,6 +61,7 @@ def test_the_recipe_runs_end_to_end_and_is_audited_after_each_stage(tmp_path: Pa
         "cohorts.overlap=0.6",
         "cohorts.strata={ 1 = 2, 3 = 2 }",
         "stages.pretrain.steps=20",
+        "stages.augmented.steps=10",
         "stages.ppo.response=8",
         "stages.sft.batch=4",
         "stages.dpo.batch=4",

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import jax
 import numpy as np
-from quiz import AROUND, BATCH, PACKAGES, graph_of
+from quiz import BATCH, PACKAGES, graph_of
 
 from memaudit.quizzes import said
 from memaudit.quizzing import ask
@@ -25,8 +25,8 @@ from rlhf.presets import preset
 from rlhf.stage import Stage
 from rlhf.tokenizer import Tokenizer
 
-MOST, SHOWINGS = 24, 8
-"""Items of a kind, showings of each wording."""
+MOST, SHOWINGS, AROUND, LONGEST = 24, 16, 48, 64
+"""Items of a kind, showings of each wording, characters by a clue, tokens of code: a four with more is left out."""
 ASKED = ("shown", "fresh")
 MODELS = ("instructed", "raw", "untrained")
 
@@ -36,13 +36,14 @@ def main(seeds: list[int]) -> None:
     graphs = {name: graph_of(name) for name in PACKAGES}
     texts = [text for graph in graphs.values() for text in graph.files.values()]
     tokenizer = Tokenizer.train(texts, 2048)
-    decoder = Decoder(preset("1m", tokenizer.vocabulary))
+    decoder = Decoder(preset("0.3m", tokenizer.vocabulary))
     found: dict[tuple[str, str, str], list[float]] = {}
     for seed in seeds:
         package = PACKAGES[seed % 2]
         graph = graphs[package]
         drawn = items(graph, seed=seed, most=MOST)
         fours = [drawn[at : at + OPTIONS] for at in range(0, len(drawn), OPTIONS)]
+        fours = [four for four in fours if max(len(before(tokenizer, graph, i)) for i in four) <= LONGEST]
         quizzes = {
             which: [item for four in fours[place::2] for item in four] for place, which in enumerate(ASKED)
         }
@@ -70,7 +71,7 @@ def main(seeds: list[int]) -> None:
                     found.setdefault((name, which, way), []).append(right)
         told = ", ".join(f"{name} {found[name, 'fresh', 'with code'][-1]:.3f}" for name in MODELS)
         print(
-            f"seed {seed}: {package}, {len(drawn)} items, {tokens} tokens; fresh, with code: {told}",
+            f"seed {seed}: {package}, {OPTIONS * len(fours)} items, {tokens} tokens; fresh, with code: {told}",
             flush=True,
         )
     print("\nAccuracy, mean over seeds (95 % interval); chance is 0.250:\n")
