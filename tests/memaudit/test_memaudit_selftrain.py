@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from tiny import TINY
+from test_memaudit_citygpt import ROOT, loaded
+from tiny import TINY, Quiet
 
 from memaudit import selftrain
 from memaudit.auditor import Auditor
@@ -19,7 +20,9 @@ from memaudit.methods import Rest
 from memaudit.population import Population
 from memaudit.programs import generate, read
 from memaudit.recipe import checked, cohort_of, dumps, parse
+from memaudit.recipe import load as load_recipe
 from memaudit.records import Example
+from memaudit.run import run
 from memaudit.sandbox import Sandbox
 from memaudit.selftrain import Round, load, round_path, train, value_path
 from memaudit.solving import Partial, Solver
@@ -314,3 +317,30 @@ def test_what_judges_and_searches_is_part_of_a_stage_s_identity(monkeypatch: pyt
     for name in ("selftrain.py", "solving.py", "programs.py", "sandbox.py", "cell.py"):
         assert name in stages._ASKING
     assert code_digest()
+
+
+@pytest.mark.slow
+def test_what_sft_memorized_is_found_first_and_kept(tmp_path: Path) -> None:
+    """H7, one seed and one round: an accepted solution is the example itself where that was shown often."""
+    study = ROOT / "studies" / "companions" / "rest"
+    corpus = tmp_path / "programs.jsonl"
+    loaded(study / "corpus.py").main(corpus)
+    recipe = load_recipe(str(study / "recipe.toml"), [f"corpus.path={corpus}", "stages.rest.rounds=1"])
+    findings = run(recipe, tmp_path / "run", Quiet())
+
+    def memorized(stage: str, times: int) -> set[str]:
+        return {
+            row.id
+            for row in findings.examples
+            for outcome in row.outcomes
+            if (row.repetition, outcome.stage) == (times, stage) and outcome.exposed and not outcome.control
+        }
+
+    often = memorized("sft", 32)
+    assert len(often) > 16, "of 32"
+    assert len(often & memorized("rest", 32)) > 0.5 * len(often)
+    assert len(memorized("rest", 1)) < 0.1 * 96
+    bars = loaded(study / "bars.py")
+    accepted = bars.verbatim(bars.opened(tmp_path / "run"), 1)
+    assert accepted["often"] > 0.75
+    assert accepted["once"] < 0.25
