@@ -33,10 +33,13 @@ def test_ppo_and_dpo_stand_beside_each_other_on_one_sft_model_that_wrote_the_neg
 
 def test_the_shapes_differ_in_nothing_but_their_preset_and_the_bases_in_nothing_but_instructions() -> None:
     study, text = load_study(FOLDER / "study.toml")
-    assert text == (FOLDER / "recipe.toml").read_text()
+    assert text == (FOLDER / "raw.toml").read_text()
     assert study.all_arms()["plain"].changes == {"model": {"preset": "0.9m"}}
-    raw = study.all_arms()["raw"].changes
+    other, text = load_study(FOLDER / "augmented.toml")
+    assert text == (FOLDER / "recipe.toml").read_text()
+    raw = other.all_arms()["raw"].changes
     assert raw == {"stages": {"pretrain": {"steps": 400}, "sft": {"from": "pretrain"}}}
+    assert len(study.seeds) == len(other.seeds) == 5
     base = load(str(FOLDER / "recipe.toml")).stages
 
     def tokens(name: str, steps: int) -> int:

@@ -14,7 +14,7 @@ from memaudit.statistics import over_seeds
 from memaudit.study.bars import interval, read, scores
 from rlhf.presets import parameters, preset
 
-ARMS = ("base", "raw", "plain")
+ARMS = ("base", "plain")
 
 
 def main(folder: Path) -> None:
@@ -35,13 +35,11 @@ def main(folder: Path) -> None:
                 f"| {arm} | {name} | {size:,} | {stage} | {steps} | {seconds:.1f} "
                 f"| {interval(losses, '.3f')} | {interval(own, '.3f')} |"
             )
-    for arm in ARMS[1:]:
-        print(f"\nHeld-out loss of `base` less that of `{arm}`, nats a token:\n")
-        for stage in ("augmented", "sft"):
-            other_stage = stage if stage in runs[arm][0].stages else "pretrain"
-            pairs = zip(runs["base"], runs[arm], strict=True)
-            apart = over_seeds([held_out(one, stage) - held_out(other, other_stage) for one, other in pairs])
-            print(f"- after {stage}: {interval(apart, '+.3f')}")
+    print("\nHeld-out loss of `base` less that of `plain`, nats a token:\n")
+    for stage in runs["plain"][0].stages:
+        pairs = zip(runs["base"], runs["plain"], strict=True)
+        apart = over_seeds([held_out(one, stage) - held_out(other, stage) for one, other in pairs])
+        print(f"- after {stage}: {interval(apart, '+.3f')}")
     print("\n| arm | stage | cohort | showings | memorized | of |")
     print("|---|---|---|---|---|---|")
     for arm, found in runs.items():
