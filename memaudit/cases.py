@@ -92,6 +92,10 @@ class Facts:
         """What a twin's checkpoint of a stage said to the case's probe."""
         return self._observed[self.walks[twin, stage].id][case.probe.id]
 
+    def scored(self, stage: str) -> bool:
+        """Whether the model of a stage tells how likely targets are."""
+        return self.observation(stage, TWINS[0], self.cases[0]).scores is not None
+
     def verdict(self, stage: str, twin: str, case: Case, level: str, definition: Definition) -> bool | None:
         """A definition's verdict on a twin after a stage; None: not applicable."""
         asked = (self.walks[twin, stage].id, case.probe.id, level, definition.name)

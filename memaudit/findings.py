@@ -23,7 +23,10 @@ from reports import findings as contract
 
 _BINS = 20
 _POINTS = 100  # of a curve
-_REWARD_NOTE = "a reward model emits no text; its trunk was read through the language head it started with"
+_NOTES = {
+    "reward": "a reward model emits no text; its trunk was read through the language head it started with",
+    "diffusion": "a diffusion model gives no likelihoods; it was sampled, each window read as the nearest known one",
+}
 
 
 def conclude(ledger: Ledger, recipe: Recipe, *, reveal: bool = False) -> contract.Findings:
@@ -115,7 +118,7 @@ def _stage(facts: Facts, stage: str) -> contract.Stage:
             for key, value in flat(config.model_dump(mode="json")).items()
             if isinstance(value, str | int | float | bool) and key not in ("method", "parent", "from")
         },
-        note=_REWARD_NOTE if config.method == "reward" else None,
+        note=_NOTES.get(config.method),
     )
 
 
@@ -178,10 +181,10 @@ def _rates(facts: Facts) -> Iterator[contract.RateRow]:
 def _likelihoods(facts: Facts) -> Iterator[contract.LikelihoodRow]:
     def mean(stage: str, twin: str, case: Case) -> float:
         scores = facts.observation(stage, twin, case).scores
-        assert scores is not None, "a run scores every target"
+        assert scores is not None, "a stage scores every target or none"
         return sum(scores.logprobs) / len(scores.logprobs)
 
-    for stage in facts.stages:
+    for stage in filter(facts.scored, facts.stages):
         for cohort, repetition, cases in facts.groups():
             exposed = [mean(stage, c.exposed, c) for c in cases]
             control = [mean(stage, c.control, c) for c in cases]

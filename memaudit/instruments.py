@@ -4,22 +4,25 @@ What it needs is a population and the directories of the stages before it, and w
 ledger; so it can be done in any process that sees the run's directory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 from memaudit.auditor import Auditor
 from memaudit.course import Leg
+from memaudit.denoising import Continuation
 from memaudit.errors import BadInput
 from memaudit.extraction import Interrogation
+from memaudit.methods import Diffusion
 from memaudit.population import Population
 from memaudit.progress import Progress, watched
 from memaudit.readings import Reader
 from memaudit.recipe import Recipe
-from memaudit.records import Checkpoint, Finished, StageRecord
+from memaudit.records import Checkpoint, Finished, Observation, Reading, StageRecord
 from memaudit.sample import drawn, rank
-from memaudit.stages import Result, Setting, run_stage, steps_of
+from memaudit.stages import Result, Setting, result_of, run_stage, seed_of, steps_of
 from memaudit.timeline import Timeline
 from rlhf.checkpoint import Saver, Unusable
 from rlhf.events import Hook, StageStarted, Updated
@@ -33,6 +36,8 @@ METRICS = "metrics.jsonl"
 """What a stage told of its updates, in its directory."""
 STAGES = "stages"
 """The directory of the stages' own directories, in that of a run."""
+Told: TypeAlias = Callable[[int], None]
+"""Hears how many probes were answered since it last did."""
 
 
 class _Steps(Hook):
@@ -104,7 +109,7 @@ class Instruments:
     def result(self, stage: str, key: str) -> Result:
         """What a finished stage left. Raises BadInput where it is gone."""
         config = self.setting.recipe.stages[stage]
-        result = Result(folder=self.setting.folder / key, scalar=config.method == "reward")
+        result = result_of(config, self.setting.folder / key)
         if not result.path.is_dir():
             raise BadInput(
                 f"{result.path}: expected the parameters of the finished stage {stage!r}, got nothing: "
@@ -135,7 +140,8 @@ class Instruments:
         counted = _Steps(progress)
         hooks: list[Hook] = [auditor, metrics, counted]
         timeline = None
-        if self.passing is not None:
+        # A hook is given the trunk alone, and what a diffusion model says takes its head as well.
+        if self.passing is not None and not isinstance(config, Diffusion):
             timeline = Timeline(
                 folder / "timeline.jsonl",
                 self.passing,
@@ -173,13 +179,32 @@ class Instruments:
         again = self.again.probes if self.again else ()
         total = len(self.interrogation.probes) + len(again)
         with watched(progress, f"{leg.title}: audit", total) as seconds:
-            params = result.language_model(self.setting.decoder)
+            observe, readings = self._asking(leg, result, needed)
             told = progress.advance
             return Checkpoint(
                 step=steps,
                 path=str(result.path.relative_to(self.setting.folder.parent)),
-                observations=tuple(self.interrogation.observe(params, told)),
-                again=tuple(self.again.observe(params, told)) if self.again else (),
-                readings=tuple(self._reader.read(leg.twins[0], leg.stage, result, needed)),
+                observations=tuple(observe(self.interrogation, told)),
+                again=tuple(observe(self.again, told)) if self.again else (),
+                readings=tuple(readings),
                 seconds=round(seconds(), 3),
             )
+
+    def _asking(
+        self, leg: Leg, result: Result, needed: Mapping[str, Result]
+    ) -> tuple[Callable[[Interrogation, Told], Iterator[Observation]], Iterator[Reading]]:
+        """How what a leg made is asked, and what is read off it besides."""
+        recipe, decoder = self.setting.recipe, self.setting.decoder
+        config = recipe.stages[leg.stage]
+        if isinstance(config, Diffusion):
+            made = Continuation(
+                config=config,
+                decoder=decoder,
+                parts=result.params(decoder),
+                folder=result.folder,
+                seed=seed_of(recipe, f"{leg.stage} samples"),
+            )
+            return made.observe, made.readings(self.interrogation, recipe.audit.samples)
+        params = result.language_model(decoder)
+        readings = self._reader.read(leg.twins[0], leg.stage, result, needed)
+        return lambda asking, told: asking.observe(params, told), readings

@@ -27,7 +27,7 @@ def quizzes(facts: Facts) -> Iterator[contract.QuizRow]:
         if not asked:
             continue
         about = facts.ledger.setting(QUESTIONS)
-        for stage in facts.stages:
+        for stage in filter(facts.scored, facts.stages):
             for cut, name in _cuts(about, asked):
                 cases = [c for c in asked if (cut, name) in _places(about[c.example.id])]
                 yield _row(facts, stage, cohort, cut, name, cases)
@@ -70,7 +70,7 @@ def _row(
         return ([e for e, _ in pairs], [c for _, c in pairs]) if pairs else None
 
     blind, given = answers("option_logprob"), answers("option_given")
-    assert blind is not None, "every question is asked after every stage"
+    assert blind is not None, "every question is asked after every stage whose model scores options"
     said = [read("option_said", c.exposed, c) for c in cases]
     return contract.QuizRow(
         stage=stage,

@@ -167,7 +167,7 @@ def measure(ledger: Ledger) -> Measures:
 
 
 def membership(found: Iterable[Group]) -> Membership:
-    """Measure exposure and attacks of some groups, whose targets were all scored."""
+    """Measure exposure and attacks of some groups, and attacks of those whose targets were scored."""
     measured = [_Measured(group) for group in found]
     cohorts = {m.group.cohort: m for m in measured if m.group.control is not None}
     return Membership(
@@ -179,7 +179,7 @@ def membership(found: Iterable[Group]) -> Membership:
 
 def _scores(arm: Arm) -> list[Scores]:
     found = [o.scores for o in arm.observations if o.scores is not None]
-    assert len(found) == len(arm.observations), "who measures has seen to it that all targets were scored"
+    assert len(found) == len(arm.observations), "who measures has seen to it that targets were scored"
     return found
 
 
@@ -199,11 +199,18 @@ class _Measured:
     def _arms(self) -> list[Arm]:
         return [self.group.exposed, *([self.group.control] if self.group.control else [])]
 
+    @cached_property
+    def _scored(self) -> bool:
+        """All targets are, or none is: a diffusion model tells no likelihoods."""
+        return all(o.scores is not None for arm in self._arms for o in arm.observations)
+
     def curve(self) -> Curve:
         matches = [[o.matches["exact"] for o in arm.observations] for arm in self._arms]
         return Curve(**self._named, points=extraction_curve(*matches))
 
     def sampled(self) -> Iterator[Sampled]:
+        if not self._scored:
+            return
         for name in _scores(self.group.exposed)[0].sampled:
             tables = [extraction_table([target_logprob(s, name) for s in _scores(arm)]) for arm in self._arms]
             yield Sampled(
@@ -211,7 +218,7 @@ class _Measured:
             )
 
     def known(self) -> Iterator[Known]:
-        if self.group.control is None:
+        if self.group.control is None or not self._scored:
             return
         found = [
             counterfactual_memorization([one], [other])
@@ -261,7 +268,7 @@ class _Measured:
 
     def attacks(self) -> Iterator[Attacked]:
         control = self.group.control
-        if control is None or self.group.exposure == "none":
+        if control is None or self.group.exposure == "none" or not self._scored:
             return
         arms = [(self.group.exposed, control), (control, self.group.exposed)]
         sides = [list(self._material(*pair)) for pair in arms]

@@ -4,7 +4,18 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from memaudit.section import ModelOf, Name, Natural, Positive, Rate, RewardOf, Section, Share, Weight
+from memaudit.section import (
+    DiffusionOf,
+    ModelOf,
+    Name,
+    Natural,
+    Positive,
+    Rate,
+    RewardOf,
+    Section,
+    Share,
+    Weight,
+)
 from memaudit.treatments import (
     Bald,
     BalPm,
@@ -266,9 +277,36 @@ class Rest(StageSection):
     """Lines of a program at most."""
 
 
+class Diffusion(StageSection):
+    """The diffusion loss on a cohort's examples, in windows of tokens (arXiv 2406.11838): what it makes gives no
+    distribution over tokens, and is asked by sampling alone."""
+
+    method: Literal["diffusion"]
+    parent: DiffusionOf | None = Field(default=None, alias="from")
+    """The diffusion stage that this one goes on from; without one, it starts fresh."""
+    cohort: Name
+    """The cohort that is shown."""
+    loss_on: Literal["targets", "all"] = "targets"
+    """The windows that are learnt: those behind the probe's cut, or all."""
+    window: Positive = 8
+    """Tokens of a window."""
+    size: Positive = 16
+    """Numbers of a window's latent."""
+    known: Natural = 20_000
+    """Windows of public texts that latents can be read as, besides those of the cohorts."""
+    width: Annotated[int, Field(gt=0, multiple_of=2)] = 128
+    """Inner size of the network that takes noise off latents."""
+    blocks: Positive = 3
+    """Its residual blocks."""
+    draws: Positive = 4
+    """Times and noises that each latent is noised with at a showing."""
+    final: Share = 0.1
+    """Share of the learning rate left at the end."""
+
+
 OnPolicy: TypeAlias = Ppo | Grpo | Rloo
 Stage: TypeAlias = Annotated[
-    Pretrain | Sft | RewardStage | Ppo | Grpo | Rloo | Direct | Cdpo | Mdpo | Rest,
+    Pretrain | Sft | RewardStage | Ppo | Grpo | Rloo | Direct | Cdpo | Mdpo | Rest | Diffusion,
     Field(discriminator="method"),
 ]
 BY_METHOD: dict[str, type[StageSection]] = {
@@ -283,6 +321,7 @@ BY_METHOD: dict[str, type[StageSection]] = {
     "cdpo": Cdpo,
     "mdpo": Mdpo,
     "rest": Rest,
+    "diffusion": Diffusion,
 }
 """Method -> its section."""
 ROLES = {
@@ -296,5 +335,6 @@ ROLES = {
     "cdpo": "preferred",
     "mdpo": "preferred",
     "rest": "prompt",
+    "diffusion": "target",
 }
 """Method -> how a cohort's examples enter it."""

@@ -24,6 +24,9 @@ By quantity, each of one example:
 - `selection_score`, `selection_taken`, after a stage that selects: of each text that was a candidate its score (nats
   a token; none where chance decides), and of each that was taken, how many copies. Of public texts as well.
 - `self_weight`, after self-weighted SFT: what each example that the twin sees counted, before it was scaled.
+- `denoising_loss`, `sampled_hits`, after a stage under the diffusion loss, which has no others (see `denoising`):
+  the squared error of the noise in the target's windows, numbered by eighths of the time from signal to noise; and 1
+  where a sample says every token of the target, else 0.
 - `nearest`, after a stage that rolls out: for each of several answers to the example, its normalised edit distance
   to the nearest of the others.
 

@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import Field, ValidationError
@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from memaudit.errors import BadInput
 from memaudit.makeup import Cohorts, Makeup, check_quiz
 from memaudit.methods import (
+    Diffusion,
     Grpo,
     Mdpo,
     OnPolicy,
@@ -23,7 +24,7 @@ from memaudit.methods import (
     Stage,
     StageSection,
 )
-from memaudit.references import Reference, references, value_at
+from memaudit.references import Reference, Result, references, value_at
 from memaudit.rules import Audit, check_audit
 from memaudit.section import Name, Positive, Section
 from memaudit.settings import Shelf, line_of, tables
@@ -182,6 +183,8 @@ def _check_graph(recipe: Recipe) -> None:
             raise BadInput(
                 f"stages.{name}.context: expected 0 beside instruct, got {config.context}: leave one out"
             )
+        if isinstance(config, Diffusion) and config.parent:
+            _check_shape(recipe, name, config, config.parent)
         if isinstance(config, Sft) and config.weights:
             _check_warm(recipe, name, config, config.weights.warm)
         if isinstance(config, Mdpo) and config.conditional and not context_of(recipe, name):
@@ -213,16 +216,25 @@ def _check_reference(recipe: Recipe, key: str, reference: Reference, other: str)
     """What is named has to be a stage that yields what is needed of it."""
     if other not in recipe.stages:
         raise BadInput(f"{key}: expected the name of a stage ({', '.join(recipe.stages)}), got {other!r}")
-    is_reward = isinstance(recipe.stages[other], RewardStage)
-    if reference.result == "model" and is_reward:
+    method = recipe.stages[other].method
+    yielded = method if method in get_args(Result) else "model"
+    if yielded == reference.result:
+        return
+    if reference.result == "model":
         raise BadInput(
-            f"{key}: expected a stage that yields a language model, got the reward model {other!r}"
+            f"{key}: expected a stage that yields a language model, got the {yielded} model {other!r}"
         )
-    if reference.result == "reward" and not is_reward:
-        raise BadInput(
-            f'{key}: expected a stage with method = "reward", got {other!r}, whose method is '
-            f"{recipe.stages[other].method!r}"
-        )
+    raise BadInput(
+        f'{key}: expected a stage with method = "{reference.result}", got {other!r}, whose method is {method!r}'
+    )
+
+
+def _check_shape(recipe: Recipe, name: str, config: Diffusion, parent: str) -> None:
+    """A diffusion model that goes on has the shape and the windows that it had."""
+    for key in ("window", "size", "known", "width", "blocks"):
+        own, theirs = getattr(config, key), getattr(recipe.stages[parent], key)
+        if own != theirs:
+            raise BadInput(f"stages.{name}.{key}: expected {theirs}, as in stage {parent!r}, got {own}")
 
 
 def _check_endings(name: str, config: Ppo) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
-Result = Literal["model", "reward"]
-"""What is needed of another stage: the language model that it yields, or the scorer and pairs of a reward stage."""
+Result = Literal["model", "reward", "diffusion"]
+"""What is needed of another stage: the language model that it yields, or what a stage of this method yields in its
+place: a reward stage's scorer and pairs, a diffusion model."""
 
 
 @dataclass(frozen=True)

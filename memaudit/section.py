@@ -9,6 +9,7 @@ from memaudit.references import Uses
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 ModelOf = Annotated[Name, Uses("model")]
 RewardOf = Annotated[Name, Uses("reward")]
+DiffusionOf = Annotated[Name, Uses("diffusion")]
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -13,15 +13,17 @@ from typing import Any
 import jax
 
 from memaudit.contexts import Context, corruptible
+from memaudit.denoising import denoiser, fresh
 from memaudit.errors import BadInput
-from memaudit.methods import Pretrain, Rest, RewardStage, StageSection
+from memaudit.methods import Diffusion, Pretrain, Rest, RewardStage, StageSection
 from memaudit.population import Population
 from memaudit.recipe import Recipe, acquisition_of, cohort_of, context_of, uses
 from memaudit.records import Example, Probe
 from memaudit.references import references, replaced
 from memaudit.training import PAIRS, Job, rows_of, train
-from rlhf import checkpoint
+from rlhf import checkpoint, diffusion
 from rlhf.checkpoint import Saver
+from rlhf.diffusion import Denoiser
 from rlhf.events import Hook
 from rlhf.lora import Lora
 from rlhf.mesh import Layout
@@ -61,6 +63,7 @@ class Setting:
 _ASKING = (
     "training.py",
     "contexts.py",
+    "denoising.py",
     "select.py",
     "acquire.py",
     "instruction.py",
@@ -114,8 +117,18 @@ def key_of(setting: Setting, twin: str, stage: str, keys: Mapping[str, str]) -> 
         [(name, q.item.question, q.item.options) for name, q in setting.population.questions.items()],
         # Pairs of the examples that the twin does not see have theirs as well.
         list(setting.population.contexts.items()) if context_of(recipe, stage) else None,
+        # What is read as a known window depends on all texts whose windows are known.
+        _known(setting.population) if isinstance(config, Diffusion) else None,
     ]
     return f"{stage}-{sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _known(population: Population) -> list[Any]:
+    shown = [population.as_shown(p) for p in population.probes]
+    return [
+        [e.text for e in population.public],
+        [(p.prefix_tokens, p.target_tokens) for p in (*population.probes, *shown)],
+    ]
 
 
 def _without_names(config: StageSection) -> dict[str, Any]:
@@ -158,6 +171,8 @@ class Result:
     folder: Path
     scalar: bool
     """The tree is a reward model: `model`, a scalar `head` and its `scale`."""
+    denoiser: Denoiser | None = None
+    """The tree is a diffusion model: `model` and a `head` of this shape."""
 
     @property
     def path(self) -> Path:
@@ -166,9 +181,13 @@ class Result:
 
     def params(self, decoder: Decoder) -> Params:
         """The whole tree. Raises BadInput where the checkpoint is damaged or another's."""
-        like = initialise(decoder, jax.random.key(0))
+        like = jax.eval_shape(lambda key: initialise(decoder, key), jax.random.key(0))
         if self.scalar:
             like = {"model": like, "head": zero_head(decoder.config.width), "scale": unit_scale()}
+        if self.denoiser is not None:
+            shape, width = self.denoiser, decoder.config.width
+            head = jax.eval_shape(lambda key: diffusion.initialise(shape, width, key), jax.random.key(0))
+            like = {"model": like, "head": head}
         try:
             return checkpoint.load(self.path, like)
         except (OSError, ValueError) as error:
@@ -186,6 +205,12 @@ class Result:
         """
         params = self.params(decoder)
         return params["model"] if self.scalar else params
+
+
+def result_of(config: StageSection, folder: Path) -> Result:
+    """What a stage with these settings leaves in its directory."""
+    shape = denoiser(config) if isinstance(config, Diffusion) else None
+    return Result(folder=folder, scalar=isinstance(config, RewardStage), denoiser=shape)
 
 
 def seed_of(recipe: Recipe, name: str) -> int:
@@ -213,12 +238,15 @@ def run_stage(
     """Train a stage into `folder`, or go on with it. `needed` has the results of its parent and of what it uses."""
     config = setting.recipe.stages[stage]
     seed = stage_seed(setting.recipe, stage)
-    if config.parent:
+    if isinstance(config, Diffusion):
+        before = needed[config.parent].params(setting.decoder) if config.parent else None
+        parent = before or fresh(config, setting.decoder, seed)
+    elif config.parent:
         parent = needed[config.parent].language_model(setting.decoder)
     else:
         parent = initialise(setting.decoder, jax.random.key(seed))
     lora = config.lora
-    result = Result(folder=folder, scalar=isinstance(config, RewardStage))
+    result = result_of(config, folder)
     around = Stage(
         name=stage,
         hooks=hooks,
@@ -233,6 +261,7 @@ def run_stage(
         parent=parent,
         seed=seed,
         examples=shown_to(setting, twin, stage),
+        population=setting.population,
         probes=_probes(setting, twin, stage),
         contexts=setting.contexts(stage),
         time=setting.time + context_of(setting.recipe, stage),

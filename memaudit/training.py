@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from memaudit import selftrain
+from memaudit import denoising, selftrain
 from memaudit.acquire import acquired
 from memaudit.contexts import Condition, Context, start
 from memaudit.errors import BadInput
 from memaudit.instruction import Instructor
 from memaudit.methods import (
     Cdpo,
+    Diffusion,
     Direct,
     Grpo,
     Mdpo,
@@ -29,6 +30,7 @@ from memaudit.methods import (
     StageSection,
     TokenStage,
 )
+from memaudit.population import Population
 from memaudit.records import Example, Probe
 from memaudit.select import SELECTION, Chooser
 from memaudit.treatments import HashedGoldfish, StaticGoldfish
@@ -55,10 +57,12 @@ class Job:
     decoder: Decoder
     tokenizer: Tokenizer
     parent: Params
-    """The parameters it starts from."""
+    """The parameters it starts from: a language model's, or a diffusion model's `model` and `head`."""
     seed: int
     examples: Sequence[Example]
     """What it shows."""
+    population: Population
+    """All that the run shows and asks."""
     probes: Sequence[Probe]
     """The probes of those examples; none for public ones."""
     contexts: Mapping[str, Context]
@@ -98,7 +102,8 @@ class Job:
 
 
 def train(config: StageSection, job: Job) -> dict[str, Any]:
-    """Train a stage; returns the tree to keep: a language model's parameters, or a reward stage's scorer."""
+    """Train a stage; returns the tree to keep: a language model's parameters, a reward stage's scorer, a
+    diffusion model."""
     return _TRAIN[type(config)](config, job)
 
 
@@ -390,6 +395,21 @@ def _rest(config: Rest, job: Job) -> Params:
     )
 
 
+def _diffusion(config: Diffusion, job: Job) -> dict[str, Params]:
+    return denoising.train(
+        config,
+        parent=job.parent,
+        population=job.population,
+        probes=job.probes,
+        decoder=job.decoder,
+        order=job.order(config.batch),
+        optimiser=optimiser(config),
+        stage=job.stage,
+        folder=job.folder,
+        seed=job.seed,
+    )
+
+
 _TRAIN: dict[type, Callable[[Any, Job], dict[str, Any]]] = {
     Pretrain: _pretrain,
     Sft: _sft,
@@ -401,4 +421,5 @@ _TRAIN: dict[type, Callable[[Any, Job], dict[str, Any]]] = {
     Cdpo: _preference,
     Mdpo: _preference,
     Rest: _rest,
+    Diffusion: _diffusion,
 }

@@ -143,8 +143,10 @@ def _untested(findings: Findings) -> Iterator[str]:
         yield "No secret was drawn at random, so exposure in bits was not measured."
     if not findings.attacks:
         yield "No membership attack was run: that a text does not come out does not hide that it was shown."
-    if any(stage.note for stage in findings.stages):
+    if any(stage.method == "reward" for stage in findings.stages):
         yield "A reward model emits no text: what it holds was read through the language head it started with."
+    if any(stage.method == "diffusion" for stage in findings.stages):
+        yield "A diffusion model gives no likelihoods: of what it was shown only what comes out is known."
     yield "Secrets that were not known as such are neither counted nor masked."
 
 

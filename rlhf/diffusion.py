@@ -111,12 +111,28 @@ def losses(
     """
     apart = jax.vmap(partial(jax.random.split, num=(draws, 2)))(keys)
     time = jax.vmap(jax.vmap(lambda k: jax.random.randint(k[0], (), 0, denoiser.steps)))(apart)
-    noise = jax.vmap(jax.vmap(lambda k: jax.random.normal(k[1], (denoiser.size,))))(apart)
+    return _errors(denoiser, params, targets, conditions, time, apart[:, :, 1]).mean(axis=1)
+
+
+def losses_at(
+    denoiser: Denoiser, params: Params, targets: Array, conditions: Array, keys: Array, times: tuple[int, ...]
+) -> Array:
+    """The same at given times, with a noise of its own for each: float32 ``[n, times]``."""
+    apart = jax.vmap(partial(jax.random.split, num=len(times)))(keys)
+    time = jnp.broadcast_to(jnp.array(times, jnp.int32), apart.shape)
+    return _errors(denoiser, params, targets, conditions, time, apart)
+
+
+def _errors(
+    denoiser: Denoiser, params: Params, targets: Array, conditions: Array, time: Array, keys: Array
+) -> Array:
+    """Of each target at each of its times, int32 ``[n, draws]``, with noise from keys ``[n, draws]``."""
+    noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, (denoiser.size,))))(keys)
     left = jnp.asarray(signal(denoiser.steps), jnp.float32)[time][..., None]
     noised = jnp.sqrt(left) * targets[:, None] + jnp.sqrt(1 - left) * noise
-    repeated = jnp.repeat(conditions, draws, axis=0)
+    repeated = jnp.repeat(conditions, time.shape[1], axis=0)
     found = denoiser.apply({"params": params}, _flat(noised), time.reshape(-1), repeated)
-    return jnp.mean(jnp.square(found - _flat(noise)), axis=-1).reshape(-1, draws).mean(axis=1)  # pyright: ignore
+    return jnp.mean(jnp.square(found - _flat(noise)), axis=-1).reshape(time.shape)  # pyright: ignore
 
 
 def _flat(x: Array) -> Array:
@@ -186,12 +202,30 @@ class Denoising:
 
     def of_windows(self, parts: Mapping[str, Params], tokens: Array, latents: Array, draws: Array) -> Array:
         """The loss of each window, float32 ``[batch, windows]``."""
+        conditions, keys = self._given(parts, tokens, draws)
+        found = losses(self.denoiser, parts["head"], _flat(latents), conditions, keys, self.draws)
+        return found.reshape(latents.shape[:2])
+
+    def at(
+        self,
+        parts: Mapping[str, Params],
+        tokens: Array,
+        latents: Array,
+        draws: Array,
+        times: tuple[int, ...],
+    ) -> Array:
+        """The loss of each window at each of some times, float32 ``[batch, windows, times]``."""
+        conditions, keys = self._given(parts, tokens, draws)
+        found = losses_at(self.denoiser, parts["head"], _flat(latents), conditions, keys, times)
+        return found.reshape(*latents.shape[:2], -1)
+
+    def _given(self, parts: Mapping[str, Params], tokens: Array, draws: Array) -> tuple[Array, Array]:
+        """The condition and the key of each window, row by row."""
         hidden = hidden_states(self.decoder, parts["model"], tokens[:, :-1])
         conditions = hidden[:, :: self.window].astype(jnp.float32)
         of_rows = row_keys(jax.random.key(0), draws)
-        keys = jax.vmap(lambda key: row_keys(key, jnp.arange(latents.shape[1])))(of_rows).reshape(-1)
-        found = losses(self.denoiser, parts["head"], _flat(latents), _flat(conditions), keys, self.draws)
-        return found.reshape(latents.shape[:2])
+        keys = jax.vmap(lambda key: row_keys(key, jnp.arange(conditions.shape[1])))(of_rows)
+        return _flat(conditions), keys.reshape(-1)
 
 
 def train(
@@ -241,8 +275,9 @@ def train(
 def complete(
     parts: Mapping[str, Params],
     prompts: np.ndarray,
+    lengths: np.ndarray,
     count: int,
-    key: Array,
+    keys: Array,
     *,
     loss: Denoising,
     read: Callable[[np.ndarray], np.ndarray],
@@ -250,49 +285,50 @@ def complete(
     steps: int = 100,
     temperature: float = 1.0,
 ) -> np.ndarray:
-    """Continue `prompts` (int32 ``[n, 1 + given * window]``) by `count` windows: int32 ``[n, count * window]``.
+    """Continue right-padded `prompts` by `count` windows: int32 ``[n, count * window]``.
 
-    Each window's latent is sampled, and `read` makes tokens ``[n, window]`` of latents ``[n, size]``, which the decoder
-    goes on from. What a row says does not depend on the rows beside it.
+    `prompts` are int32 ``[n, time]`` of `lengths` ``[n]``, each a begin of text and whole windows. Each window's latent
+    is sampled, and `read` makes tokens ``[n, window]`` of latents ``[n, size]``, which the decoder goes on from. What a
+    row says follows from its own key of `keys` ``[n]`` and does not depend on the rows beside it.
     """
-    given, size = prompts.shape[1], loss.window
-    tokens = np.zeros((len(prompts), given + count * size), np.int32)
-    tokens[:, :given] = prompts
+    rows, size = np.arange(len(prompts))[:, None], loss.window
+    tokens = np.pad(prompts.astype(np.int32), ((0, 0), (0, count * size)))
     for index in range(count):
-        at = given + index * size
+        at = lengths + index * size
         latents = _next(
             parts,
             jnp.asarray(tokens),
-            at - 1,
-            row_keys(jax.random.fold_in(key, index), jnp.arange(len(tokens))),
+            jnp.asarray(at - 1),
+            keys,
+            index,
             loss=loss,
             bound=bound,
             steps=steps,
             temperature=temperature,
         )
-        tokens[:, at : at + size] = read(np.asarray(latents))
-    return tokens[:, given:]
+        tokens[rows, at[:, None] + np.arange(size)] = read(np.asarray(latents))
+    return tokens[rows, lengths[:, None] + np.arange(count * size)]
 
 
 @partial(jax.jit, static_argnames=("loss", "steps"))
 def _next(
     parts: Mapping[str, Params],
     tokens: Array,
-    place: int | Array,
+    places: Array,
     keys: Array,
+    index: int,
     *,
     loss: Denoising,
     bound: float,
     steps: int,
     temperature: float,
 ) -> Array:
-    """The latent that follows `place` in each row; what is behind it is not seen."""
+    """The latent of window `index`, which follows each row's place; what is behind it is not seen."""
     hidden = hidden_states(loss.decoder, parts["model"], tokens)
-    condition = jax.lax.dynamic_index_in_dim(hidden, place, axis=1, keepdims=False).astype(jnp.float32)
     return sample(
         parts["head"],
-        condition,
-        keys,
+        hidden[jnp.arange(len(hidden)), places].astype(jnp.float32),
+        jax.vmap(jax.random.fold_in, (0, None))(keys, index),
         denoiser=loss.denoiser,
         bound=bound,
         steps=steps,

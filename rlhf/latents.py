@@ -9,7 +9,7 @@ model has to know the windows of texts that the model has not seen as well, or t
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 _AT_ONCE = 1024  # latents compared with all known ones at a time
 
@@ -46,8 +46,9 @@ class Latents:
         )
         mean = np.asarray(dense.mean(axis=0)).reshape(-1)
         covariance = np.asarray((dense.T @ dense).todense()) / count - np.outer(mean, mean)
-        variances, axes = np.linalg.eigh(covariance)
-        variances, axes = variances[::-1][:size], axes[:, ::-1][:, :size]
+        largest = (max(len(used) - max(size, 1), 0), len(used) - 1)
+        variances, axes = linalg.eigh(covariance, subset_by_index=largest)
+        variances, axes = variances[::-1], axes[:, ::-1]
         directions = int((variances > 1e-9).sum())
         if not 1 <= size <= directions:
             raise ValueError(

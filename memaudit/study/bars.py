@@ -18,7 +18,7 @@ def read(path: Path) -> Facts:
 def scores(run: Facts, stage: str, twin: str, case: Case) -> Scores:
     """What a twin thinks of a target after a stage."""
     found = run.observation(stage, twin, case).scores
-    assert found is not None, "a run scores every target"
+    assert found is not None, "a stage scores every target or none"
     return found
 
 

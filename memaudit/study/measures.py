@@ -152,7 +152,7 @@ def acquired(view: View, asked: Asked) -> Numbers:
 @_measure("likelihood", "how much likelier the targets are to the twin that saw them", "nats per token")
 def likelihood(view: View, asked: Asked) -> Numbers:
     """Mean log-probability per token of the target, exposed minus control; it moves long before anything comes out."""
-    stage = view.name(asked.stage)
+    stage = _scored(view, asked)
     if stage is None:
         return {}
     return {
@@ -164,16 +164,22 @@ def likelihood(view: View, asked: Asked) -> Numbers:
 @_measure("held-out", "loss of the targets to the twin that did not see them", "nats per token")
 def held_out(view: View, asked: Asked) -> Numbers:
     """How well the stage's model does on what it was not shown; also the side that `likelihood` takes off."""
-    stage = view.name(asked.stage)
+    stage = _scored(view, asked)
     if stage is None:
         return {}
     return {c.example.id: -_mean(view, stage, c.control, c) for c in view.cases(asked)}
 
 
+def _scored(view: View, asked: Asked) -> str | None:
+    """What the run calls the stage, if its model tells how likely targets are."""
+    stage = view.name(asked.stage)
+    return stage if stage and view.facts.scored(stage) else None
+
+
 def _mean(view: View, stage: str, twin: str, case: Case) -> float:
     """Log-probability of a target by a twin, nats a token."""
     scores = view.facts.observation(stage, twin, case).scores
-    assert scores is not None, "a run scores every target"
+    assert scores is not None, "a stage scores every target or none"
     return sum(scores.logprobs) / len(scores.logprobs)
 
 
@@ -196,13 +202,13 @@ def gain(view: View, asked: Asked) -> Numbers:
 )
 def sampled(view: View, asked: Asked) -> Numbers:
     """(n, p)-extraction (arXiv 2410.19482), counterfactually."""
-    stage = view.name(asked.stage)
+    stage = _scored(view, asked)
     if stage is None:
         return {}
 
     def found(twin: str, case: Case) -> bool:
         scores = view.facts.observation(stage, twin, case).scores
-        assert scores is not None, "a run scores every target"
+        assert scores is not None, "a stage scores every target or none"
         return least_samples(target_logprob(scores), CHANCE) <= SAMPLES
 
     return {c.example.id: float(found(c.exposed, c) and not found(c.control, c)) for c in view.cases(asked)}

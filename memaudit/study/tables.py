@@ -135,6 +135,8 @@ class Tables:
         measure = MEASURES["likelihood"]
         for spot in self.spots:
             of = numbers(measure, spot.asked, spot.views)
+            if not of:
+                continue
             unshown = [
                 value
                 for other in self.spots
@@ -308,7 +310,7 @@ class Tables:
 
 
 def _extractable(observation: Observation, sampler: str, samples: int) -> bool:
-    assert observation.scores is not None, "a run scores every target"
+    assert observation.scores is not None, "a stage scores every target or none"
     return least_samples(target_logprob(observation.scores, sampler), CHANCE) <= samples
 
 

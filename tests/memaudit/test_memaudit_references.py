@@ -49,7 +49,8 @@ def test_references_are_found_in_tables_too_and_a_name_is_not_one() -> None:
 
 def test_every_method_names_its_parent_and_what_it_learns_from() -> None:
     found = {name: {".".join(at.path): at.result for at in references(of)} for name, of in BY_METHOD.items()}
-    assert all(keys["from"] == "model" for keys in found.values())
+    assert {name for name, keys in found.items() if keys["from"] != "model"} == {"diffusion"}
+    assert found["diffusion"] == {"from": "diffusion"}
     assert {name for name, keys in found.items() if keys.get("reward") == "reward"} == {"ppo", "grpo", "rloo"}
     assert {name for name, keys in found.items() if keys.get("pairs") == "reward"} == {
         "ipo",

@@ -17,7 +17,7 @@ from rlhf_listening import Recorder
 
 from rlhf import diffusion
 from rlhf.batches import Rows
-from rlhf.diffusion import Denoiser, Denoising, complete, initialise, losses, sample, signal
+from rlhf.diffusion import Denoiser, Denoising, complete, initialise, losses, losses_at, sample, signal
 from rlhf.events import BatchConsumed, Updated
 from rlhf.generate import row_keys
 from rlhf.model import Decoder, Params
@@ -100,15 +100,21 @@ def test_gates_and_output_of_a_fresh_network_are_0(decoder: Decoder) -> None:
     assert not any(np.asarray(part["bias"]).any() for part in fresh.values())
 
 
+def error(params: Params, target: np.ndarray, condition: np.ndarray, time: int, key: jax.Array) -> float:
+    """The mean squared error of the noise at a time."""
+    noise = oracle.wide(jax.random.normal(key, (SIZE,)))
+    left = signal(50)[time]
+    noised = np.sqrt(left) * target + np.sqrt(1 - left) * noise
+    return float(np.mean((noise - said(params, noised, time, condition)) ** 2))
+
+
 def by_hand(params: Params, target: np.ndarray, condition: np.ndarray, key: jax.Array, draws: int) -> float:
-    """The loss of one target: the mean over draws of the mean squared error."""
-    errors = []
-    for pair in jax.random.split(key, (draws, 2)):
-        time = int(jax.random.randint(pair[0], (), 0, 50))
-        noise = oracle.wide(jax.random.normal(pair[1], (SIZE,)))
-        left = signal(50)[time]
-        noised = np.sqrt(left) * target + np.sqrt(1 - left) * noise
-        errors.append(np.mean((noise - said(params, noised, time, condition)) ** 2))
+    """The loss of one target: the mean over draws."""
+    pairs = jax.random.split(key, (draws, 2))
+    times = [int(jax.random.randint(pair[0], (), 0, 50)) for pair in pairs]
+    errors = [
+        error(params, target, condition, time, pair[1]) for time, pair in zip(times, pairs, strict=True)
+    ]
     return float(np.mean(errors))
 
 
@@ -118,6 +124,21 @@ def test_the_loss_is_the_squared_error_of_the_noise_over_the_draws(head: Params)
     keys = row_keys(jax.random.key(7), jnp.arange(5))
     found = jax.jit(losses, static_argnums=(0, 5))(DENOISER, head, targets, conditions, keys, 4)
     expected = [by_hand(head, targets[row], conditions[row], keys[row], 4) for row in range(5)]
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-3)
+
+
+def test_at_given_times_it_is_the_error_at_each_with_a_noise_of_its_own(head: Params) -> None:
+    rng = np.random.default_rng(6)
+    targets, conditions = rng.normal(size=(5, SIZE)), rng.normal(size=(5, CONDITION))
+    keys, times = row_keys(jax.random.key(7), jnp.arange(5)), (0, 30, 30, 49)
+    found = jax.jit(losses_at, static_argnums=(0, 5))(DENOISER, head, targets, conditions, keys, times)
+    expected = [
+        [
+            error(head, target, given, time, key)
+            for time, key in zip(times, jax.random.split(own, 4), strict=True)
+        ]
+        for target, given, own in zip(targets, conditions, keys, strict=True)
+    ]
     np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-3)
 
 
@@ -225,13 +246,19 @@ def test_a_window_is_conditioned_on_the_state_before_its_first_token(
 ) -> None:
     shown = batch()
     found = windows_of(loss, parts, shown)
+    asked = jax.jit(Denoising.at, static_argnums=(0, 5))
+    at = asked(loss, parts, shown["tokens"], shown["latents"], shown["draws"], (7,))
     for row in (0, 5):
         hidden = oracle.hidden_states(parts["model"], short.config, shown["tokens"][row].tolist())
         keys = row_keys(jax.random.fold_in(jax.random.key(0), shown["draws"][row]), jnp.arange(3))
         for window in range(3):
             target = oracle.wide(shown["latents"][row, window])
-            expected = by_hand(parts["head"], target, hidden[window * WINDOW], keys[window], 2)
+            condition = hidden[window * WINDOW]
+            expected = by_hand(parts["head"], target, condition, keys[window], 2)
             assert found[row, window] == pytest.approx(expected, rel=2e-3)
+            (key,) = jax.random.split(keys[window], 1)
+            expected = error(parts["head"], target, condition, 7, key)
+            assert at[row, window] == pytest.approx(np.array([expected]), rel=2e-3)
 
 
 def test_windows_without_weight_are_not_learnt(parts: dict[str, Params], loss: Denoising) -> None:
@@ -271,7 +298,8 @@ def test_a_completion_goes_on_from_what_it_said(parts: dict[str, Params], loss: 
         return read(points) + 100
 
     given = texts(0).tokens[:, : 1 + WINDOW]
-    say = partial(complete, parts, given, 2, jax.random.key(5), loss=loss, bound=4.0, steps=5)
+    lengths, keys = np.full(6, 1 + WINDOW), row_keys(jax.random.key(5), jnp.arange(6))
+    say = partial(complete, parts, given, lengths, 2, keys, loss=loss, bound=4.0, steps=5)
     found = say(read=read)
     first, second = heard
     assert found.shape == (6, 2 * WINDOW)
@@ -281,11 +309,28 @@ def test_a_completion_goes_on_from_what_it_said(parts: dict[str, Params], loss: 
     say(read=other)
     assert (heard[0] == first).all()
     assert (heard[1] != second).any(axis=1).all()
-    heard.clear()
-    reversed_rows = complete(
-        parts, given[::-1], 2, jax.random.key(5), loss=loss, bound=4.0, steps=5, read=read, temperature=0.0
-    )
-    assert reversed_rows.shape == found.shape
+
+
+def test_what_a_row_says_depends_neither_on_its_place_nor_on_longer_rows(
+    parts: dict[str, Params], loss: Denoising
+) -> None:
+    heard: list[np.ndarray] = []
+
+    def read(points: np.ndarray) -> np.ndarray:
+        heard.append(points)
+        return np.full((len(points), WINDOW), 7)
+
+    given = texts(0).tokens[:, : 1 + 2 * WINDOW]
+    lengths = np.array([1 + WINDOW, 1 + 2 * WINDOW] * 3)
+    keys = row_keys(jax.random.key(5), jnp.arange(6))
+    say = partial(complete, parts, count=2, loss=loss, bound=4.0, steps=5, read=read, temperature=0.0)
+    found = say(given, lengths, keys=keys)
+    assert found.tolist() == [[7] * 2 * WINDOW] * 6
+    say(given[::-1], lengths[::-1], keys=keys[::-1])
+    say(given[::2, : 1 + WINDOW], lengths[::2], keys=keys[::2])
+    for window in (0, 1):
+        np.testing.assert_allclose(heard[2 + window][::-1], heard[window], atol=1e-4)
+        np.testing.assert_allclose(heard[4 + window], heard[window][::2], atol=1e-4)
 
 
 def test_a_stage_shows_each_window_with_its_latent_and_draws_anew(
