@@ -15,12 +15,13 @@ import jax
 from memaudit.contexts import Context, corruptible
 from memaudit.denoising import denoiser, fresh
 from memaudit.errors import BadInput
+from memaudit.job import Job
 from memaudit.methods import Diffusion, Pretrain, Rest, RewardStage, StageSection
 from memaudit.population import Population
 from memaudit.recipe import Recipe, acquisition_of, cohort_of, context_of, uses
 from memaudit.records import Example, Probe
 from memaudit.references import references, replaced
-from memaudit.training import PAIRS, Job, rows_of, train
+from memaudit.training import PAIRS, rows_of, train
 from rlhf import checkpoint, diffusion
 from rlhf.checkpoint import Saver
 from rlhf.diffusion import Denoiser
@@ -62,6 +63,7 @@ class Setting:
 
 _ASKING = (
     "training.py",
+    "job.py",
     "contexts.py",
     "denoising.py",
     "select.py",

@@ -13,10 +13,11 @@ from tiny import TINY, walk
 from memaudit import training
 from memaudit.acquire import ACQUIRED
 from memaudit.errors import BadInput
+from memaudit.job import Job
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.recipe import dumps, parse
 from memaudit.records import Example, Probe
-from memaudit.training import PAIRS, Job, load_pairs, train
+from memaudit.training import PAIRS, load_pairs, train
 from rlhf.batches import Pairs
 from rlhf.model import Decoder, initialise
 from rlhf.presets import preset

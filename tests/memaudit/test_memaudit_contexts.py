@@ -15,9 +15,10 @@ from tiny import TINY
 from memaudit import training
 from memaudit.contexts import KEPT, Condition, Context, contexts, corruptible, dependence, start
 from memaudit.errors import BadInput
+from memaudit.job import Job
 from memaudit.recipe import context_of, parse
 from memaudit.records import Example, Probe
-from memaudit.training import Job, save_pairs, train
+from memaudit.training import save_pairs, train
 from rlhf.batches import Pairs, rows
 from rlhf.tokenizer import Tokenizer
 

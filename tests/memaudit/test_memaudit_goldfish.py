@@ -8,9 +8,10 @@ from tiny import TINY
 
 from memaudit import training
 from memaudit.errors import BadInput
+from memaudit.job import Job
 from memaudit.recipe import dumps, parse
 from memaudit.records import Example, Probe
-from memaudit.training import Job, train
+from memaudit.training import train
 from rlhf.goldfish import Goldfish, Hashed, Random, Static
 from rlhf.model import Decoder
 from rlhf.presets import preset

@@ -17,10 +17,11 @@ from memaudit import corpus
 from memaudit.auditor import Auditor
 from memaudit.errors import BadInput
 from memaudit.instruction import ECHOED, LAYOUTS, RESTATED, Instructor, echoes, predicted, written
+from memaudit.job import Job
 from memaudit.methods import Pretrain, Sft
 from memaudit.recipe import dumps, parse
 from memaudit.records import Example, Probe
-from memaudit.training import Job, finetuning, pretraining, train
+from memaudit.training import finetuning, pretraining, train
 from memaudit.treatments import FewShot, Instruct
 from probes import Secret
 from rlhf.batches import Rows, beside

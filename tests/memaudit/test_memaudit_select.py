@@ -17,12 +17,13 @@ from memaudit.cohorts import populate
 from memaudit.course import course
 from memaudit.errors import BadInput
 from memaudit.instruments import setting_of
+from memaudit.job import Job
 from memaudit.readings import _selection
 from memaudit.recipe import Recipe, dumps, ordered, parse, uses
 from memaudit.records import Example, Scores
 from memaudit.select import SELECTION
 from memaudit.stages import Setting, shown_to
-from memaudit.training import Job, train
+from memaudit.training import train
 from rlhf.batches import rows
 from rlhf.difference import mean_losses
 from rlhf.model import Decoder, initialise

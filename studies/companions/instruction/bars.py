@@ -19,6 +19,7 @@ import numpy as np
 from memaudit.cases import Case, Facts
 from memaudit.corpus import Corpus
 from memaudit.instruction import ECHOED, RESTATED, Instructor, echoes, predicted, written
+from memaudit.job import Job
 from memaudit.ledger import LEDGER, Ledger
 from memaudit.methods import Pretrain
 from memaudit.recipe import parse
@@ -26,7 +27,7 @@ from memaudit.run import Plan, read
 from memaudit.stages import Result, shown_to, stage_seed
 from memaudit.statistics import over_seeds
 from memaudit.study.bars import interval, verdict
-from memaudit.training import Job, finetuning, pretraining
+from memaudit.training import finetuning, pretraining
 from memaudit.treatments import Instruct
 from rlhf.batches import rows
 from rlhf.likelihood import of_rows
