@@ -390,6 +390,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, *at: tuple[str, int]) -> None:
     monkeypatch.setattr("memaudit.instruments._Steps", Stops)
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_stopped_ends_alike(
     ran: Walked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
