@@ -93,6 +93,17 @@ def main(folder: Path) -> None:
         "{:.1f}".format,
     )
 
+    tenfold = [allotted(run, kinds[OFTEN]) for run in runs]
+    print("Of the texts that are there ten times CoLoR left out, took in part, took whole, by run:")
+    print("; ".join(f"{out}, {part}, {whole}" for out, part, whole, _, _ in tenfold))
+    taken, came = (sum(row[column] for row in tenfold) for column in (3, 4))
+    print(f"\nOf those that it took, whole or in part, {came} of {taken} came out of its long training.")
+    said = originals(runs, kinds[NEAR])
+    print(f"Of texts of D_down {said[0]} of {said[1]} have a near-copy that did.\n")
+    if "CoLoR, batch by batch" in chosen:
+        alike = over_seeds([shared(run, chosen["CoLoR, batch by batch"], chosen["CoLoR"]) for run in runs])
+        print(f"Of what CoLoR took batch by batch, the share that it took of all: {interval(alike, '.3f')}\n")
+
     told = {name: membership(runs, cohort, stage) for name, cohort, stage in (
         ("one subject", "down", "conditional"), ("the prior's own distribution", "own", "own")
     ) if all(stage in run.stages for run in runs)}  # fmt: skip
@@ -202,6 +213,44 @@ def gain(run: Facts, stage: str, belongs: Callable[[Facts, Case], bool]) -> floa
         for case in run.cases
         if belongs(run, case)
     )
+
+
+def allotted(run: Facts, belongs: Callable[[Facts, Case], bool]) -> tuple[int, int, int, int, int]:
+    """Texts of a kind of which CoLoR took no copy, some, all; of which it took any, and how many of those came out."""
+    stage, found = LEARNT["CoLoR"], [0, 0, 0, 0, 0]
+    for case in (c for c in run.cases if belongs(run, c)):
+        taken = run.readings(run.walks[case.exposed, stage].id, "selection_taken")
+        copies = int(taken.get(case.example.id, (0,))[0])
+        pair = run.arms(stage, case, "exact", run.definitions[0])
+        found[2 if copies == case.example.repetition else 1 if copies else 0] += 1
+        found[3] += copies > 0
+        found[4] += bool(copies and pair and pair[0] and not pair[1])
+    out, part, whole, any_, came = found
+    return out, part, whole, any_, came
+
+
+def originals(runs: list[Facts], belongs: Callable[[Facts, Case], bool]) -> tuple[int, int]:
+    """Of the texts that near-copies are of: those with a near-copy that came out under CoLoR, and all."""
+    said, every = set(), set()
+    for number, run in enumerate(runs):
+        for case in (c for c in run.cases if belongs(run, c)):
+            pair = run.arms(LEARNT["CoLoR"], case, "exact", run.definitions[0])
+            every.add((number, place(case)))
+            if pair and pair[0] and not pair[1]:
+                said.add((number, place(case)))
+    return len(said), len(every)
+
+
+def shared(run: Facts, stage: str, other: str) -> float:
+    """Of the copies that one stage took the share that the other took too, mean of both twins."""
+    shares = []
+    for twin in TWINS:
+        mine, theirs = (
+            {name: int(copies[0]) for name, copies in run.readings(run.walks[twin, s].id, "selection_taken").items()}
+            for s in (stage, other)
+        )  # fmt: skip
+        shares.append(sum(min(n, theirs.get(name, 0)) for name, n in mine.items()) / sum(mine.values()))
+    return fmean(shares)
 
 
 def shown(runs: list[Facts], stage: str, belongs: Callable[[Facts, Case], bool]) -> float:
