@@ -1,5 +1,7 @@
 """Numbers into words: one way to write rates, differences and intervals on every page."""
 
+import sys
+
 from reports.findings import Difference, Proportion
 
 
@@ -46,7 +48,9 @@ def quantity(value: float, unit: str) -> str:
 
 
 def between(low: float, high: float, unit: str) -> str:
-    """Write an interval in its unit; what its values are is said beside it."""
+    """Write an interval in its unit; what its values are is said beside it. Contracts write no infinity."""
+    if high == sys.float_info.max:
+        return "not known"
     if unit == "share":
         return f"{shares(low, high)} %"
     write = nats if unit == "nats per token" else plain

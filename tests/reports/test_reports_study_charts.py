@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 
 import plotly.graph_objects as go
 import pytest
@@ -139,3 +140,9 @@ def test_numbers_are_written_in_one_way():
     assert [chance(value) for value in (0.00001, 0.034, 1)] == ["< 0.001", "0.034", "1"]
     assert [joined(list(words)) for words in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
     assert [spent(seconds) for seconds in (90, 48211.7)] == ["90 seconds", "48212 seconds (13.4 hours)"]
+
+
+def test_an_interval_that_nothing_bounds_is_not_known():
+    most = sys.float_info.max
+    assert between(-most, most, "nats per token") == between(-most, most, "reward") == "not known"
+    assert between(-0.1, 0.25, "nats per token") == "−0.10 to +0.25"
