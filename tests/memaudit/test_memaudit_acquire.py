@@ -15,6 +15,7 @@ from memaudit.acquire import ACQUIRED
 from memaudit.errors import BadInput
 from memaudit.job import Job
 from memaudit.ledger import LEDGER, Ledger
+from memaudit.population import Population
 from memaudit.recipe import dumps, parse
 from memaudit.records import Example, Probe
 from memaudit.training import PAIRS, load_pairs, train
@@ -67,6 +68,7 @@ def job() -> Job:
         parent=jax.jit(initialise, static_argnums=0)(decoder, jax.random.key(0)),
         seed=7,
         examples=examples,
+        population=Population(tokenizer=tokenizer, public=(), examples=tuple(examples), probes=tuple(probes)),
         probes=probes,
         contexts={},
         time=1 + max(len(tokenizer.encode(text)) for text in TEXTS),

@@ -9,6 +9,7 @@ from tiny import TINY
 from memaudit import training
 from memaudit.errors import BadInput
 from memaudit.job import Job
+from memaudit.population import Population
 from memaudit.recipe import dumps, parse
 from memaudit.records import Example, Probe
 from memaudit.training import train
@@ -51,6 +52,7 @@ def job() -> Job:
         parent={},
         seed=7,
         examples=[example],
+        population=Population(tokenizer=tokenizer, public=(), examples=(example,), probes=(probe,)),
         probes=[probe],
         contexts={},
         time=1 + len(tokens),

@@ -19,6 +19,7 @@ from memaudit.errors import BadInput
 from memaudit.instruction import ECHOED, LAYOUTS, RESTATED, Instructor, echoes, predicted, written
 from memaudit.job import Job
 from memaudit.methods import Pretrain, Sft
+from memaudit.population import Population
 from memaudit.recipe import dumps, parse
 from memaudit.records import Example, Probe
 from memaudit.training import finetuning, pretraining, train
@@ -89,6 +90,7 @@ def job_of(tokenizer: Tokenizer, examples: Sequence[Example] = EXAMPLES, **chang
         parent={},
         seed=7,
         examples=examples,
+        population=Population(tokenizer=tokenizer, public=(), examples=tuple(examples), probes=tuple(found)),
         probes=found,
         contexts={},
         time=1 + max(map(len, tokens)),

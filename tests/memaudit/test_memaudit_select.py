@@ -18,6 +18,7 @@ from memaudit.course import course
 from memaudit.errors import BadInput
 from memaudit.instruments import setting_of
 from memaudit.job import Job
+from memaudit.population import Population
 from memaudit.readings import _selection
 from memaudit.recipe import Recipe, dumps, ordered, parse, uses
 from memaudit.records import Example, Scores
@@ -76,6 +77,7 @@ def job() -> Job:
         parent={},
         seed=7,
         examples=OFFERED,
+        population=Population(tokenizer=tokenizer, public=(), examples=OFFERED, probes=()),
         probes=[],
         contexts={},
         time=32,
