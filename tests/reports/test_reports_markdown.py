@@ -106,7 +106,7 @@ def test_the_page_opens_with_the_headline_and_ends_with_the_command():
     assert text.startswith("# Memorization audit: `quickstart`\n\n- It leaks: ")
     assert f"```sh\n{findings.run.command}\n```" in text
     rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert sum("| not yet shown |" in row for row in rows) == 7 + 7, "rates and likelihoods"
+    assert sum("| not yet shown |" in row for row in rows) == 7 + 7 + 2, "rates, likelihoods and questions"
 
 
 def test_a_run_in_which_nothing_was_measured_has_a_page():
