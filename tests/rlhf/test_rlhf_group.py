@@ -372,8 +372,9 @@ def test_the_answers_of_a_group_are_drawn_each_for_itself(finished: Any, prompts
     for said in hook.said:
         asked = said.prompts.reshape(ORDER.shape[1], SIZE, -1)
         assert (asked == asked[:, :1]).all()
-        answers = {tuple(row) for row in said.tokens[:SIZE].tolist()}
-        assert len(answers) > 1
+        groups = said.tokens.reshape(ORDER.shape[1], SIZE, -1).tolist()
+        # Of one prompt's few answers all may end at once.
+        assert any(len({tuple(row) for row in group}) > 1 for group in groups)
         assert not said.values.any()
 
 
