@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/memaudit run
 
 test: $(VENV)/.tests-installed
-	$(BIN)/python -m pytest -n 2
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.lint-installed
 	$(BIN)/ruff format --check .

@@ -1,7 +1,6 @@
 """A recipe names the diffusion loss: a stage shows what it says, is asked by sampling, and has no likelihoods."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,15 +53,6 @@ cohort = "later"
 BYTES = ("tokenizer.vocabulary=262", "cohorts.sensitive=0", "cohorts.longest=80")
 CHANGES = (*BYTES, "audit.samples=2", "audit.twice=0.5")
 DENOISED = ("diffusion", "later")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quickly() -> Iterator[None]:
-    """Compiled with few optimisations, as that takes most of a small run's time; no other test finds the programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()
 
 
 @pytest.fixture(scope="module")

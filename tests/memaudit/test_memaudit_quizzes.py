@@ -195,13 +195,13 @@ def test_an_equal_chance_is_no_answer() -> None:
 
 
 @pytest.fixture(scope="module")
-def walked(folder: Path, tmp_path_factory: pytest.TempPathFactory):
-    where = tmp_path_factory.mktemp("walked") / "run"
+def answered(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    where = tmp_path_factory.mktemp("answered") / "run"
     return run(recipe_of(folder), where, Quiet()), where
 
 
-def test_a_run_asks_all_questions_after_every_stage(walked) -> None:
-    findings, folder = walked
+def test_a_run_asks_all_questions_after_every_stage(answered) -> None:
+    findings, folder = answered
     with Ledger(folder / "ledger.sqlite") as ledger:
         about = ledger.setting(QUESTIONS)
         for record in ledger.walks().values():
@@ -215,8 +215,8 @@ def test_a_run_asks_all_questions_after_every_stage(walked) -> None:
     assert {row.kind for row in findings.examples} == {"question"}
 
 
-def test_rows_of_a_cut_add_up_to_all(walked) -> None:
-    findings, folder = walked
+def test_rows_of_a_cut_add_up_to_all(answered) -> None:
+    findings, folder = answered
     assert {row.stage for row in findings.quizzes} == {"pretrain", "facts"}
     for stage in ("pretrain", "facts"):
         rows = [row for row in findings.quizzes if row.stage == stage]
@@ -237,8 +237,8 @@ def test_rows_of_a_cut_add_up_to_all(walked) -> None:
     assert data["quizzes"] == [row.model_dump() for row in findings.quizzes]
 
 
-def test_counts_are_those_of_the_readings(walked) -> None:
-    findings, folder = walked
+def test_counts_are_those_of_the_readings(answered) -> None:
+    findings, folder = answered
     (row,) = (row for row in findings.quizzes if (row.stage, row.cut) == ("facts", "all"))
     halves = {e.id: e.half for e in findings.examples}
     with Ledger(folder / "ledger.sqlite") as ledger:
@@ -252,8 +252,8 @@ def test_counts_are_those_of_the_readings(walked) -> None:
     )
 
 
-def test_pages_tell_what_was_known(walked) -> None:
-    findings, _ = walked
+def test_pages_tell_what_was_known(answered) -> None:
+    findings, _ = answered
     text, page = render_markdown(findings), render_html(findings)
     assert "## What is known of a repository" in text
     assert "finds the right one of four options likeliest" in text

@@ -178,12 +178,12 @@ warmup = 1
         "stages.reward.context=20",
     ]
     changes += ["audit.every=0", "audit.twice=0.0"]
-    recipe = parse(TINY + more, where="more", changes=changes)
+    recipe = parse(TINY[: TINY.index("[stages.ppo]")] + more, where="more", changes=changes)
     findings = run(recipe, tmp_path / "run", Quiet())
     stages = {stage.name: stage for stage in findings.stages}
     assert stages["grpo"].role == stages["rloo"].role == "prompt"
     assert stages["cdpo"].role == "preferred"
-    assert stages["cdpo"].exposures == stages["ipo"].exposures
+    assert stages["cdpo"].exposures == stages["mdpo"].exposures == stages["reward"].exposures
     # An answer is a showing of its prompt: two prompts a step, each answered twice, in both twins.
     assert stages["grpo"].exposures == 2 * stages["grpo"].steps * 4
     told = {(curve.stage, curve.metric) for curve in findings.curves}
@@ -195,7 +195,7 @@ warmup = 1
         for (_, stage), record in ledger.walks().items():
             for quantity in ("context_logprob", "context_hits"):
                 found = ledger.answers.readings(record.id, quantity)
-                assert set(found) == (asked if stage in ("sft", "ipo", "cdpo", "mdpo") else set())
+                assert set(found) == (asked if stage in ("sft", "cdpo", "mdpo") else set())
                 assert {len(numbers) for numbers in found.values()} <= {3}
             if stage == "sft":
                 told_apart = [
