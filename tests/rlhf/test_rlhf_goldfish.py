@@ -10,6 +10,7 @@ import rlhf_oracles as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlhf_listening import Recorder, scores
+from rlhf_texts import learnt, written
 
 from rlhf import sft
 from rlhf.batches import pack, rows, take
@@ -212,15 +213,6 @@ OFTEN, LENGTH, PREFIX, STEPS = 16, 48, 16, 500
 """Texts that are shown in every second row, their tokens, those that are given, and updates: 250 showings of each."""
 
 
-def written(rng: np.random.Generator, count: int, table: np.ndarray) -> np.ndarray:
-    """Texts in which each token has one of four successors."""
-    texts = np.empty((count, LENGTH), np.int64)
-    texts[:, 0] = rng.integers(len(table), size=count)
-    for place in range(1, LENGTH):
-        texts[:, place] = table[texts[:, place - 1], rng.integers(4, size=count)]
-    return texts + 3
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_hashed_mask_keeps_texts_from_being_learnt_by_heart_and_a_random_one_does_not(
@@ -229,10 +221,8 @@ def test_a_hashed_mask_keeps_texts_from_being_learnt_by_heart_and_a_random_one_d
     """arXiv 2406.10209 in small: extraction falls to nothing, membership is told as before, other texts as well."""
     rng = np.random.default_rng(seed)
     table = rng.integers(0, 96, (96, 4))
-    often, fresh, unseen = (written(rng, n, table) for n in (OFTEN, 8 * STEPS, 256))
-    texts = np.concatenate([often, fresh]).tolist()
-    names = [(str(i),) for i in range(len(texts))]
-    shown = rows([t[:1] for t in texts], [t[1:] for t in texts], names, time=LENGTH, fill=0)
+    often, fresh, unseen = (written(rng, n, LENGTH, table) for n in (OFTEN, 8 * STEPS, 256))
+    shown = learnt(np.concatenate([often, fresh]))
     order = np.concatenate(
         [
             np.tile(np.arange(OFTEN), STEPS // 2).reshape(STEPS, 8),

@@ -8,6 +8,7 @@ import pytest
 import rlhf_oracles as oracle
 from hypothesis import given
 from hypothesis import strategies as st
+from rlhf_texts import written
 
 from rlhf import sft
 from rlhf.batches import pack, schedule
@@ -137,15 +138,6 @@ def test_where_one_batch_holds_all_texts_both_ways_agree() -> None:
 LENGTH, POOL, TAU, COPIES = 24, 1600, 8, 10
 
 
-def written(rng: np.random.Generator, count: int, table: np.ndarray) -> list[list[int]]:
-    """Texts in which each token has as many successors as the table has columns."""
-    texts = np.empty((count, LENGTH), np.int64)
-    texts[:, 0] = rng.integers(len(table), size=count)
-    for place in range(1, LENGTH):
-        texts[:, place] = table[texts[:, place - 1], rng.integers(table.shape[1], size=count)]
-    return (texts + 3).tolist()
-
-
 def noisy(rng: np.random.Generator, text: list[int]) -> list[int]:
     """The text with one token in eight replaced."""
     copy = np.array(text)
@@ -162,9 +154,9 @@ def test_it_helps_where_it_aims_and_brings_in_what_is_like_the_aim(decoder: Deco
 
     def mixed(count: int) -> list[list[int]]:
         return [
-            *written(rng, count * 8 // 10, plain),
-            *written(rng, count // 10, subject),
-            *written(rng, count // 10, easy),
+            *written(rng, count * 8 // 10, LENGTH, plain).tolist(),
+            *written(rng, count // 10, LENGTH, subject).tolist(),
+            *written(rng, count // 10, LENGTH, easy).tolist(),
         ]
 
     def tuned(params: Params, texts: list[list[int]], times: int, rate: float) -> Params:
@@ -183,8 +175,8 @@ def test_it_helps_where_it_aims_and_brings_in_what_is_like_the_aim(decoder: Deco
         return float(mean_losses(decoder, params, pieces(texts, LENGTH, 0)[0]).mean())
 
     prior = tuned(jax.jit(initialise, static_argnums=0)(decoder, jax.random.key(seed)), mixed(6400), 1, 1e-2)
-    aim, unseen = written(rng, 60, subject), written(rng, 200, subject)
-    twice = written(rng, 4, subject)
+    aim, unseen = written(rng, 60, LENGTH, subject).tolist(), written(rng, 200, LENGTH, subject).tolist()
+    twice = written(rng, 4, LENGTH, subject).tolist()
     pool = mixed(POOL)
     is_aimed = np.arange(len(pool)) // (POOL // 10) == 8
     near = [noisy(rng, text) for text in aim[:16]]
