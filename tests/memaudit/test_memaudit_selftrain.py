@@ -325,7 +325,9 @@ def test_what_sft_memorized_is_found_first_and_kept(tmp_path: Path) -> None:
     study = ROOT / "studies" / "companions" / "rest"
     corpus = tmp_path / "programs.jsonl"
     loaded(study / "corpus.py").main(corpus)
-    recipe = load_recipe(str(study / "recipe.toml"), [f"corpus.path={corpus}", "stages.rest.rounds=1"])
+    recipe = load_recipe(
+        str(study / "recipe.toml"), [f"corpus.path={corpus}", "stages.rest.rounds=1", "audit.every=0"]
+    )
     findings = run(recipe, tmp_path / "run", Quiet())
 
     def memorized(stage: str, times: int) -> set[str]:
